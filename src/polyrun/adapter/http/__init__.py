@@ -1,0 +1,46 @@
+"""For engines that answer HTTP: the transport, and the Docker-compatible API, which both engines speak."""
+
+from __future__ import annotations
+
+from polyrun.adapter.http._check import PROBE, Endpoint, Words, failure, probe, usual
+from polyrun.adapter.http._compat import CompatEngine, Failure, HttpExecution, exec_outcome, reason
+from polyrun.adapter.http._convert import (
+    health,
+    image_name,
+    inspected_image,
+    labels,
+    listed_image,
+    merged,
+    moment,
+    ports,
+    state,
+)
+from polyrun.adapter.http._transport import HttpClient, HttpStream, Reply, segment, unix_pool
+
+__all__ = [
+    "PROBE",
+    "CompatEngine",
+    "Endpoint",
+    "Failure",
+    "HttpClient",
+    "HttpExecution",
+    "HttpStream",
+    "Reply",
+    "Words",
+    "exec_outcome",
+    "failure",
+    "health",
+    "image_name",
+    "inspected_image",
+    "labels",
+    "listed_image",
+    "merged",
+    "moment",
+    "ports",
+    "probe",
+    "reason",
+    "segment",
+    "state",
+    "unix_pool",
+    "usual",
+]
