@@ -32,6 +32,7 @@ from polyrun.adapter.http import (
     ports,
     probe,
     reason,
+    segment,
     state,
     unix_pool,
 )
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 # The newest API that was tried with this adapter, and what every engine from 20.10 on speaks.
 _NEWEST, _OLDEST = (1, 52), (1, 41)
+
+_NETWORK_MODES = frozenset({"default", "bridge", "host", "none"})
 
 # How Status tells an exit code and a health: "Exited (3) 5 minutes ago", "Up 2 hours (healthy)".
 _EXITED = re.compile(r"Exited \((\d+)\)")
@@ -71,7 +74,8 @@ class DockerEngine(CompatEngine):
         # A container whose removal has begun answers 409 to everything.
         Failure(409, r"marked for removal|dead or", ContainerNotFound),
         Failure(409, r"is not running|is paused, unpause|container .* is paused", NotRunning),
-        Failure(409, r"used by|in use by|volume is in use|dependent child images", InUse),
+        Failure(409, r"container name .* is already in use", Conflict),
+        Failure(409, r"used by|is using|in use|dependent child images", InUse),
         Failure(409, r"", Conflict),
         Failure(403, r"endpoints", InUse),
         # Unpausing what is not paused is a 500.
@@ -114,6 +118,9 @@ class DockerEngine(CompatEngine):
             raise self._unsupported("secrets", "secrets", "Docker has them for Swarm services only; mount a file.")
         if spec.gpus is not None and not self.capabilities.gpus:
             raise self._unsupported("gpus", "gpus", "Install the NVIDIA container toolkit on the engine's host.")
+        if spec.network is not None and spec.network not in _NETWORK_MODES and ":" not in spec.network:
+            # The engine would notice it only at the start.
+            self._get(f"/networks/{segment(spec.network)}", f"create {spec.name}", missing=NetworkNotFound)
         fail = self._fail(f"create {spec.name}", ImageNotFound)
 
         def failed(reply: Reply) -> PolyrunError:

@@ -71,8 +71,8 @@ def create_body(spec: ContainerSpec, image: str) -> dict[str, Any]:
 def _network(spec: ContainerSpec) -> dict[str, Any]:
     if spec.network is None:
         return {}
-    if spec.network in ("host", "none", "bridge"):
-        return {"netns": {"nsmode": spec.network}}
+    if spec.network in ("host", "none", "bridge") or ":" in spec.network:
+        return {"netns": _namespace(spec.network)}
     return {"netns": {"nsmode": "bridge"}, "networks": {spec.network: {"aliases": list(spec.aliases)}}}
 
 

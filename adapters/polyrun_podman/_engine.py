@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 # Whether the answers say "container state improper" because it does not run, or because it does.
 _MUST_RUN = r"can only kill running|can only create exec|exec sessions on running|is not running"
 
+_INITS = ("/usr/libexec/podman/catatonit", "/usr/local/libexec/podman/catatonit", "/usr/lib/podman/catatonit")
+
 _HEALTH_BOUND = 30.0
 """Seconds for one health check, which runs within the request."""
 
@@ -74,6 +76,7 @@ class PodmanEngine(CompatEngine):
         Failure(None, r"name .* is already in use|name is already in use", Conflict),
         Failure(None, r"image is in use|image used by|volume is being used|network is being used", InUse),
         Failure(None, _MUST_RUN, NotRunning),
+        Failure(None, r"can not pause containers on rootless", Unsupported),
         Failure(None, r"container state improper", Conflict),
         Failure(None, r"keep-id is only supported in rootless", Unsupported),
         Failure(None, r"container-init binary not found", Unsupported),
@@ -105,10 +108,13 @@ class PodmanEngine(CompatEngine):
         # Takes the engine a quarter of a second, so only when somebody asks.
         host = self._own("GET", "/info", "the engine's capabilities").json()["host"]
         rootless = bool(host.get("security", {}).get("rootless"))
+        v2 = host.get("cgroupVersion") == "v2"
         return Capabilities(
-            # Rootless on cgroup v1 they are ignored with a warning.
-            limits=not rootless
-            or (host.get("cgroupVersion") == "v2" and "memory" in (host.get("cgroupControllers") or ())),
+            # Rootless on cgroup v1 there is no freezer to use, and limits are ignored with a warning.
+            pause=v2 or not rootless,
+            limits=not rootless or (v2 and "memory" in (host.get("cgroupControllers") or ())),
+            # Where its init is on this machine; the engine has the last word at a create.
+            init=any(Path(path).exists() for path in _INITS),
             keep_id=rootless,
             secrets=True,
             # Its timers are systemd's.
@@ -172,13 +178,12 @@ class PodmanEngine(CompatEngine):
             missing=ImageNotFound,
         )
 
-    def rmi(self, image: str, *, force: bool) -> None:
+    def rmi(self, image: str) -> None:
         """Remove an image or a reference."""
         self._own(
             "DELETE",
             f"/images/{segment(self.local(image))}",
             f"rmi {image}",
-            {"force": force or None},
             missing=ImageNotFound,
         )
 
@@ -229,6 +234,9 @@ class PodmanEngine(CompatEngine):
         """Freeze; the engine says "not running" of a paused container too."""
         try:
             super().pause(container)
+        except Unsupported as error:
+            error.capability = "pause"
+            raise
         except NotRunning as error:
             if self.container(container).container.state == "paused":
                 raise Conflict(f"pause {container}: it is paused", engine=self._label) from error

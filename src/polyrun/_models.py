@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Uni
 
 from attr import evolve, field, frozen
 
-from polyrun._errors import CommandFailed, InvalidArgument
+from polyrun._errors import CommandFailed, ContainerNotFound, InvalidArgument
 from polyrun._parse import parse_command, parse_duration, parse_size, short_id
 
 if TYPE_CHECKING:
@@ -569,8 +569,6 @@ class Container:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        from polyrun._errors import ContainerNotFound  # noqa: PLC0415  # where it is used
-
         try:
             self.runtime.rm(self, force=True, volumes=True)
         except ContainerNotFound:
@@ -709,6 +707,8 @@ class Capabilities:
     """Builds an image from a Dockerfile with ``RUN``."""
     ports: bool = True
     """A published port can be reached over the network."""
+    pause: bool = True
+    """``pause`` and ``unpause`` (not rootless on cgroup v1)."""
     limits: bool = True
     """Memory, CPU and process limits are kept (not rootless on cgroup v1)."""
     init: bool = True

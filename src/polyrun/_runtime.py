@@ -177,10 +177,12 @@ class Runtime(Protocol):
     def rmi(self, image: str | Image, *, force: bool = False) -> None:
         """Remove an image; a reference out of several only takes that reference away.
 
-        *force* removes an image with several references, or one that stopped containers use.
+        *force* removes an image that is named by its id with all its references. It never removes
+        a container, as ``podman rmi --force`` does, nor an image below one.
 
         Raises:
-            InUse: a container uses it.
+            InUse: a container uses it, running or not.
+            Conflict: it is named by its id, has several references, and *force* is false.
         """
         ...
 

@@ -184,6 +184,7 @@ def unpack(chunks: Iterable[bytes], target: Path, *, rename: str | None = None, 
             it holds anything that is not a file, a folder or a link, or anything that would lie outside
             its top-level entry: an absolute name, a ``..``, a link that leads out of it, a file below a
             link; or if a link or a file on disk is where it has a folder, or a folder where it has a file.
+        PolyrunError: if the disk refuses, or is full.
     """
     if rename is not None:
         check_name(rename)

@@ -223,8 +223,11 @@ class Engine(Protocol):
         """Add a reference to an image."""
         ...
 
-    def rmi(self, image: str, *, force: bool) -> None:
-        """Remove an image or one of its references."""
+    def rmi(self, image: str) -> None:
+        """Remove a reference, and the image with its last one; by id only if it has one at the most.
+
+        `InUse` if the image would go and a container uses it, `Conflict` for an id of several references.
+        """
         ...
 
     # Containers

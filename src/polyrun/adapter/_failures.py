@@ -7,19 +7,15 @@ import re
 from polyrun import StartFailed
 from polyrun._errors import StartFailure
 
-# The first that fits wins: a folder that is not there reads like a command that is not.
+# The first that fits wins: a folder that is not there reads like a command that is not. crun
+# says "a command that was not found" of anything that is not there, so only the rest tells.
 _REASONS: tuple[tuple[str, StartFailure, int], ...] = (
-    (r"chdir|cwd|workdir|working directory", "bad_workdir", 126),
-    (r"unable to find (user|group)|no matching entries in (passwd|group) file|no such user", "bad_user", 126),
-    (r"address already in use|port is already allocated|ports? are not available", "port_in_use", 125),
-    (r"memory limit|\bOOM\b|cgroup.*(memory|pids|cpu)|pids limit", "limit", 125),
-    (
-        r"executable file (.* )?not found|command that was not found|no such file or directory: OCI"
-        r"|exec: \"[^\"]*\": (stat [^:]*: )?no such file or directory|exec .*: no such file or directory",
-        "command_not_found",
-        127,
-    ),
-    (r"permission denied|operation not permitted: OCI|exec format error|is a directory", "not_executable", 126),
+    (r"chdir|set in config.json|workdir \"|working directory", "bad_workdir", 126),
+    (r"unable to find (user|group)|no matching entries in (passwd|group) file", "bad_user", 126),
+    (r"address already in use|port is already allocated", "port_in_use", 125),
+    (r"memory limit|\bOOM\b|memory\.(limit|max)|pids\.max|cpu\.(cfs|max)", "limit", 125),
+    (r"executable file (.* )?not found|exec(utable)?\b.*: no such file or directory", "command_not_found", 127),
+    (r"(exec.*|executable): (permission denied|operation not permitted)|exec format error", "not_executable", 126),
 )
 
 

@@ -9,12 +9,13 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from attr import evolve
 
 from polyrun import (
+    Conflict,
     ConnectError,
     Container,
     ContainerNotFound,
@@ -219,7 +220,24 @@ class EngineRuntime:
 
     def rmi(self, image: str | Image, *, force: bool = False) -> None:
         """Remove an image; see `polyrun.Runtime.rmi`."""
-        self._engine.rmi(_image_name(image), force=force)
+        name = _image_name(image)
+        try:
+            self._engine.rmi(name)
+        except Conflict:
+            if not force:
+                raise
+            # Not by the engines' own force: Podman's removes the containers that use it.
+            self._rmi_all(self._engine.image(name).image)
+
+    def _rmi_all(self, image: Image) -> None:
+        """Remove every reference, and so the image; give back those that are gone if one cannot go."""
+        for position, tag in enumerate(image.tags):
+            try:
+                self._engine.rmi(tag)
+            except BaseException:
+                for gone in image.tags[:position]:
+                    self._engine.tag(image.id, gone)
+                raise
 
     # Containers
 
@@ -647,12 +665,16 @@ class EngineRuntime:
         """Copy out of a container; see `polyrun.Runtime.get`."""
         name, path = _name(container), Path(target)
         inside = _inside(source)
-        rename = None
+        # One engine sends a link as a link and the other what it leads to: the latter is meant.
+        found = self._engine.stat(name, inside)
+        rename = PurePosixPath(inside).name
+        if not rename or rename == "..":
+            raise InvalidArgument(f"what should a copy of {source} be called?", hint="Name a file or folder in it.")
         if not path.is_dir():
             if os.fspath(target).endswith("/") or not path.absolute().parent.is_dir():
                 raise InvalidArgument(f"there is no folder to copy to: {target}")
             path, rename = path.absolute().parent, path.name
-        with _closing(self._engine.get(name, inside)) as archive:
+        with _closing(self._engine.get(name, found.link_target or inside.rstrip("/"))) as archive:
             return unpack(self._chunks(archive), path, rename=rename)
 
     def _chunks(self, archive: ByteStream) -> Iterator[bytes]:

@@ -287,12 +287,11 @@ class CompatEngine(ABC):
             missing=ImageNotFound,
         )
 
-    def rmi(self, image: str, *, force: bool) -> None:
+    def rmi(self, image: str) -> None:
         """Remove an image or a reference."""
         self._http.request(
             "DELETE",
             f"{self._api}/images/{segment(self.local(image))}",
-            query={"force": force or None},
             fail=self._fail(f"rmi {image}", ImageNotFound),
         )
 
