@@ -10,14 +10,19 @@ if TYPE_CHECKING:
     from polyrun import ContainerSpec, HealthCheck, Mount
 
 
-def create_body(spec: ContainerSpec) -> dict[str, Any]:
-    """Return the request for *spec*, with what ``extra["docker"]`` adds to it."""
+def create_body(spec: ContainerSpec, *, selinux: bool) -> dict[str, Any]:
+    """Return the request for *spec*, with what ``extra["docker"]`` adds to it.
+
+    Only Binds relabel for SELinux, but they make a folder of a source that is not there, which
+    Mounts refuse; so Mounts are used wherever there is nothing to relabel for.
+    """
+    binds = [mount for mount in spec.mounts if mount.relabel and selinux and mount.type != "tmpfs"]
+    mounts = [mount for mount in spec.mounts if mount not in binds and mount.type != "tmpfs"]
     host: dict[str, Any] = {
         "NetworkMode": spec.network or "default",
         "PortBindings": _bindings(spec),
-        # Binds relabel for SELinux, Mounts do not; Mounts refuse a source that is not there.
-        "Mounts": [_mount(mount) for mount in spec.mounts if not mount.relabel and mount.type != "tmpfs"],
-        "Binds": [_bind(mount) for mount in spec.mounts if mount.relabel],
+        "Mounts": [_mount(mount) for mount in mounts],
+        "Binds": [_bind(mount) for mount in binds],
         "Tmpfs": {**spec.tmpfs, **{mount.target: "" for mount in spec.mounts if mount.type == "tmpfs"}},
         "ReadonlyRootfs": spec.read_only,
         "CapAdd": list(spec.cap_add),
@@ -57,14 +62,13 @@ def create_body(spec: ContainerSpec) -> dict[str, Any]:
     if spec.entrypoint is not None:
         # [""] is how the API clears an entrypoint; [] keeps the image's.
         body["Entrypoint"] = list(spec.entrypoint) or [""]
-    for key, value in (
-        ("Hostname", spec.hostname),
-        ("User", spec.user),
-        ("WorkingDir", spec.workdir),
-        ("StopSignal", spec.stop_signal),
-    ):
-        if value is not None:
-            body[key] = value
+    named = {
+        "Hostname": spec.hostname,
+        "User": spec.user,
+        "WorkingDir": spec.workdir,
+        "StopSignal": spec.stop_signal,
+    }
+    body |= {key: value for key, value in named.items() if value is not None}
     if spec.health is not None:
         body["Healthcheck"] = _health(spec.health)
     if spec.network is not None and spec.aliases:

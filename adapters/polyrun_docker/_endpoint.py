@@ -72,7 +72,7 @@ def _context(name: str, chosen_by: str) -> Endpoint:
     if name == "default":
         return Endpoint(path=_DEFAULT, chosen_by=chosen_by)
     # The SDK takes a fifth of a second to import, so only where a context asks for it.
-    from docker.context import ContextAPI  # noqa: PLC0415
+    from docker.context import ContextAPI
 
     # Typed as always found; it is None for a name that is not there.
     found = cast("Context | None", ContextAPI.get_context(name))
@@ -99,8 +99,8 @@ def credentials(registry: str) -> Mapping[str, str] | None:
     """Return the user's stored credentials for *registry*, if there are any."""
     if not _config().keys() & {"auths", "credHelpers", "credsStore"}:
         return None
-    from docker import auth  # noqa: PLC0415  # a fifth of a second, and rarely needed
-    from docker.errors import DockerException  # noqa: PLC0415
+    from docker import auth  # a fifth of a second, and rarely needed
+    from docker.errors import DockerException
 
     try:
         found = cast("Any", auth).load_config().resolve_authconfig(registry)

@@ -125,19 +125,25 @@ class DockerEngine(CompatEngine):
 
         def failed(reply: Reply) -> PolyrunError:
             message, _ = reason(reply)
-            if "memory limit" in message:
+            # What this engine finds at the create, the other finds at the start.
+            if "memory limit" in message or "Cannot mkdir" in message:
                 return start_failed(f"container {spec.name}", message, self._label)
             return fail(reply)
 
+        selinux = any(mount.relabel for mount in spec.mounts) and self._has_selinux()
         made = self._http.request(
             "POST",
             f"{self._api}/containers/create",
             query={"name": spec.name, "platform": spec.platform},
-            body=create_body(spec),
+            body=create_body(spec, selinux=selinux),
             fail=failed,
         ).json()
         identifier: str = made["Id"]
         return identifier
+
+    def _has_selinux(self) -> bool:
+        raw = self._get("/info", "the engine's security options").json()
+        return any("name=selinux" in option for option in raw.get("SecurityOptions") or ())
 
     def _unsupported(self, what: str, capability: str, hint: str) -> Unsupported:
         return Unsupported(f"Docker cannot do {what} here", capability=capability, engine=self._label, hint=hint)
@@ -151,7 +157,7 @@ class DockerEngine(CompatEngine):
                 raise self._unsupported("gpus", "gpus", "") from error
             raise
 
-    def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:  # noqa: A002
+    def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:
         """List containers in one request; the rest of what is known stands in ``Status``."""
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         rows = self._get(

@@ -64,7 +64,7 @@ def _endpoint(url: str, chosen_by: str) -> Endpoint:
 
 def _connection(name: str) -> Endpoint:
     # Read as the SDK reads them; only where one is asked for, since it takes a fifth of a second to import.
-    from podman.domain.config import PodmanConfig  # noqa: PLC0415  # pyright: ignore[reportMissingTypeStubs]
+    from podman.domain.config import PodmanConfig  # pyright: ignore[reportMissingTypeStubs]
 
     services = cast("Mapping[str, Any]", PodmanConfig().services)  # the SDK has no types
     if name not in services:

@@ -20,7 +20,7 @@ from polyrun import (
     Reference,
     Unsupported,
 )
-from polyrun.adapter import EngineRuntime, ExecOutcome, start_failed, start_failure
+from polyrun.adapter import EngineRuntime, ExecOutcome, shown, start_failed, start_failure
 from polyrun.adapter.http import (
     CompatEngine,
     Failure,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from polyrun import CheckReport, ContainerSpec, Health, Image, Runtime
-    from polyrun.adapter import Execution, ExecRequest, ImageDetail, ProcessStream, StreamName
+    from polyrun.adapter import ExecRequest, Execution, ImageDetail, ProcessStream, StreamName
     from polyrun.adapter.http import Endpoint, Reply
 
 # Whether the answers say "container state improper" because it does not run, or because it does.
@@ -212,7 +212,7 @@ class PodmanEngine(CompatEngine):
         identifier: str = made["Id"]
         return identifier
 
-    def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:  # noqa: A002
+    def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:
         """List containers over its own API, whose list has exit code and health."""
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         rows = self._own(
@@ -239,7 +239,7 @@ class PodmanEngine(CompatEngine):
             raise
         except NotRunning as error:
             if self.container(container).container.state == "paused":
-                raise Conflict(f"pause {container}: it is paused", engine=self._label) from error
+                raise Conflict(f"pause {shown(container)}: it is paused", engine=self._label) from error
             raise
 
     def rm(self, container: str, *, force: bool, volumes: bool) -> None:
@@ -247,7 +247,7 @@ class PodmanEngine(CompatEngine):
         self._own(
             "DELETE",
             f"/containers/{segment(container)}",
-            f"rm {container}",
+            f"rm {shown(container)}",
             {"force": force or None, "timeout": 0 if force else None, "v": volumes or None},
             missing=ContainerNotFound,
         )
@@ -258,11 +258,13 @@ class PodmanEngine(CompatEngine):
         query = {"interval": "5ms"}
         reply = self._held(
             timeout,
-            lambda limit: self._own("POST", path, f"wait {container}", query, missing=ContainerNotFound, timeout=limit),
+            lambda limit: self._own(
+                "POST", path, f"wait {shown(container)}", query, missing=ContainerNotFound, timeout=limit
+            ),
         )
         code = int(reply.json())
         if code < 0:
-            raise EngineError(f"wait {container}: the engine knows no exit code", engine=self._label)
+            raise EngineError(f"wait {shown(container)}: the engine knows no exit code", engine=self._label)
         return code
 
     def health(self, container: str) -> Health | None:
@@ -270,7 +272,7 @@ class PodmanEngine(CompatEngine):
         reply = self._own(
             "GET",
             f"/containers/{segment(container)}/healthcheck",
-            f"health check of {container}",
+            f"health check of {shown(container)}",
             missing=ContainerNotFound,
             timeout=min(_HEALTH_BOUND, self.timeout),
         )
@@ -283,7 +285,7 @@ class PodmanEngine(CompatEngine):
         except PolyrunError as error:
             if "preparing container" not in error.message:
                 raise
-            raise start_failed(f"container {container}", error.message, self._label) from error
+            raise start_failed(f"container {shown(container)}", error.message, self._label) from error
 
     def exec(self, container: str, request: ExecRequest) -> Execution:
         """Start a further process; an unknown user is an HTTP failure here, and a result for the caller."""

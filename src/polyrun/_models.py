@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Union, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict, TypeVar, cast
 
 from attr import evolve, field, frozen
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from polyrun._runtime import LogStream, Probe, Runtime
 
-T = TypeVar("T", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 State = Literal["created", "running", "paused", "restarting", "removing", "exited", "dead", "unknown"]
 """Where a container is in its life; `polyrun.Runtime` tells the story."""
@@ -29,7 +29,7 @@ State = Literal["created", "running", "paused", "restarting", "removing", "exite
 Health = Literal["starting", "healthy", "unhealthy"]
 """What the last health checks said."""
 
-Json = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
 """A JSON value, as `ContainerSpec.extra` takes it."""
 
 _MANAGED = "polyrun."
@@ -87,14 +87,16 @@ class Port:
         return f"{address + ':' if address else ''}{self.host or ''}:{self.container}/{self.protocol}"
 
 
-_PORT = re.compile(r"(?:(?:((?:\d{1,3}\.){3}\d{1,3}|\[[0-9a-fA-F:.]+\]):)?(\d{1,5})?:)?(\d{1,5})(?:/(tcp|udp|sctp))?")
+_PORT = re.compile(
+    r"(?:(?:((?:\d{1,3}\.){3}\d{1,3}|\[[0-9a-fA-F:.]+\]):)?(\d{1,5})?:)?(\d{1,5})(?:/(tcp|udp|sctp))?", re.ASCII
+)
 
 
 def _any_address(address: str) -> str:
     return "" if address in ("0.0.0.0", "") else address  # noqa: S104  # compared with, never bound
 
 
-PortLike = Union[int, str, Port]
+PortLike: TypeAlias = int | str | Port
 """How a port can be written."""
 
 
@@ -157,7 +159,7 @@ class Mount:
 
 _VOLUME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
-MountLike = Union[str, Mount]
+MountLike: TypeAlias = str | Mount
 """How a mount can be written."""
 
 
@@ -294,14 +296,43 @@ def _tmpfs(tmpfs: Sequence[str] | Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _ulimits(ulimits: Mapping[str, int | tuple[int, int]]) -> Mapping[str, tuple[int, int]]:
-    return {name: (value, value) if isinstance(value, int) else value for name, value in ulimits.items()}
+    found: dict[str, tuple[int, int]] = {}
+    for name, value in ulimits.items():
+        soft, hard = (value, value) if isinstance(value, int) else value
+        if name not in _ULIMITS or min(soft, hard) < -1 or soft > hard >= 0:
+            raise InvalidArgument(
+                f"not a limit of a process: {name!r}: {value!r}",
+                hint=f'It reads {{"nofile": 1024}} or {{"nofile": (soft, hard)}}; the names are {", ".join(_ULIMITS)}.',
+            )
+        found[name] = soft, hard
+    return found
+
+
+# setrlimit(2), without what no engine has a name for.
+_ULIMITS = (
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+)
 
 
 def _entrypoint(entrypoint: Sequence[str] | None) -> tuple[str, ...] | None:
     return parse_command(entrypoint, what="entrypoint")
 
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]+", re.ASCII)
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::\d+)?")
 
 
@@ -387,7 +418,7 @@ class ContainerSpec:
         if self.name is not None and not _NAME.fullmatch(self.name):
             raise InvalidArgument(
                 f"not the name of a container: {self.name!r}",
-                hint="A name has letters, digits, '_', '.' and '-', and begins with a letter or digit.",
+                hint="A name has two or more letters, digits, '_', '.' and '-', and begins with a letter or digit.",
             )
         if not _RESTART.fullmatch(self.restart):
             raise InvalidArgument(
@@ -575,16 +606,16 @@ class Container:
             pass
 
 
-ContainerLike = Union[str, Container]
+ContainerLike: TypeAlias = str | Container
 """A container by its name, by its id or a unique beginning of it, or by a snapshot."""
 
 
-class Listing(tuple[T, ...], Generic[T]):  # noqa: SLOT001  # carries one attribute more than a tuple
+class Listing(tuple[T_co, ...], Generic[T_co]):  # noqa: SLOT001  # carries one attribute more than a tuple
     """A tuple that also says which hosts could not be asked; `unreachable` is empty on one engine."""
 
     unreachable: tuple[Unreachable, ...]
 
-    def __new__(cls, items: Iterable[T] = (), unreachable: Iterable[Unreachable] = ()) -> Self:
+    def __new__(cls, items: Iterable[T_co] = (), unreachable: Iterable[Unreachable] = ()) -> Self:
         """Make a listing of *items*."""
         listing = super().__new__(cls, tuple(items))
         listing.unreachable = tuple(unreachable)

@@ -138,7 +138,7 @@ def _connect_or_other(name: str, timeout: float) -> Runtime:
 
 def _entry_points() -> Mapping[str, EntryPoint]:
     # Only here: reading the metadata of every distribution costs more than the rest of the import.
-    from importlib.metadata import entry_points  # noqa: PLC0415
+    from importlib.metadata import entry_points
 
     return {point.name: point for point in entry_points(group=GROUP)}
 

@@ -23,7 +23,7 @@ from polyrun.adapter._engine import (
     StreamName,
 )
 from polyrun.adapter._failures import start_failed, start_failure
-from polyrun.adapter._naming import CALL_LABEL, IMAGE_LABEL, VERB_LABEL, familiar, require_sdk
+from polyrun.adapter._naming import CALL_LABEL, IMAGE_LABEL, VERB_LABEL, familiar, require_sdk, shown
 from polyrun.adapter._verbs import EngineRuntime
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "StreamName",
     "familiar",
     "require_sdk",
+    "shown",
     "start_failed",
     "start_failure",
 ]

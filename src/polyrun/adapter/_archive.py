@@ -53,10 +53,7 @@ def pack(source: Path | bytes, name: str) -> Iterator[bytes]:
     """
     check_name(name)
     if isinstance(source, bytes):
-        header = tarfile.TarInfo(name)
-        header.size, header.mtime = len(source), int(time.time())
-        parts = (source[start : start + BLOCK] for start in range(0, len(source), BLOCK))
-        return blocks(chain([_encode(header)], parts, [_padding(len(source)), END]))
+        return blocks(chain(text_member(source, name, time=int(time.time())), [END]))
     with reading(source):
         mode = os.lstat(source).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
@@ -110,6 +107,15 @@ def member(path: Path, name: str) -> Iterator[bytes]:
         with reading(path):
             header.linkname = os.readlink(path)  # noqa: PTH115 - a Path would tidy the text
         yield _encode(header)
+
+
+def text_member(data: bytes, name: str, *, time: int = 0) -> Iterator[bytes]:
+    """Yield *data* as the file *name* of a tar stream, last changed at *time*."""
+    header = tarfile.TarInfo(name)
+    header.size, header.mtime = len(data), time
+    yield _encode(header)
+    yield from (data[start : start + BLOCK] for start in range(0, len(data), BLOCK))
+    yield _padding(len(data))
 
 
 def _file(path: Path, header: tarfile.TarInfo) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from attr import field, frozen
 
 from polyrun._errors import InvalidArgument
-from polyrun.adapter._archive import END, blocks, member, reading, walk
+from polyrun.adapter._archive import END, blocks, member, reading, text_member, walk
 from polyrun.adapter._ignore import IgnoreRules
 
 if TYPE_CHECKING:
@@ -86,13 +87,26 @@ class BuildContext:
         it. Modes, times in seconds, symbolic links and empty folders are kept, a hard link is a file of
         its own, and sockets, pipes and devices are left out. An excluded file is not looked at, and an
         excluded folder is listed only where an exception could match inside. The Dockerfile is always
-        sent, the ignore files never are.
+        sent, the ignore files never are; one of our own hides a Dockerfile that is not to be copied.
 
         Raises:
             InvalidArgument: while streaming, if a file cannot be read or gets smaller meanwhile.
         """
         own = member(self.outside, self.dockerfile) if self.outside else ()
-        return blocks(chain(own, self._members(), [END]))
+        hidden = text_member(self._hiding(), ".dockerignore") if self._hides_dockerfile else ()
+        return blocks(chain(own, hidden, self._members(), [END]))
+
+    @property
+    def _hides_dockerfile(self) -> bool:
+        return self.outside is not None or self.rules.excludes(self.dockerfile)
+
+    def _hiding(self) -> bytes:
+        """Return an ignore file of ours, by which both engines read the Dockerfile and do not copy it.
+
+        Docker removes the two before the first step, Podman leaves them out of each COPY.
+        """
+        escaped = re.sub(r"([\\*?\[\]^!#])", r"\\\1", self.dockerfile)
+        return f".dockerignore\n{escaped}\n".encode("utf-8", "surrogateescape")
 
     def _members(self) -> Iterator[bytes]:
         # Folders that are excluded, but not all that is in them. They go in just before it does, as

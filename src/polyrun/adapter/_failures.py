@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from polyrun import StartFailed
-from polyrun._errors import StartFailure
+
+if TYPE_CHECKING:
+    from polyrun import StartFailure
 
 # The first that fits wins: a folder that is not there reads like a command that is not. crun
 # says "a command that was not found" of anything that is not there, so only the rest tells.
 _REASONS: tuple[tuple[str, StartFailure, int], ...] = (
-    (r"chdir|set in config.json|workdir \"|working directory", "bad_workdir", 126),
+    (r"chdir|set in config.json|workdir \"|Cannot mkdir", "bad_workdir", 126),
     (r"unable to find (user|group)|no matching entries in (passwd|group) file", "bad_user", 126),
     (r"address already in use|port is already allocated", "port_in_use", 125),
     (r"memory limit|\bOOM\b|memory\.(limit|max)|pids\.max|cpu\.(cfs|max)", "limit", 125),

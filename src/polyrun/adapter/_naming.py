@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -34,6 +35,11 @@ def familiar(name: str) -> str:
 def made_by(verb: str, spec: ContainerSpec) -> Mapping[str, str]:
     """Return the labels of a container that *verb* makes."""
     return {**spec.labels, VERB_LABEL: verb, IMAGE_LABEL: spec.image}
+
+
+def shown(container: str) -> str:
+    """Return a container's name, or the short form of its id, for a message."""
+    return container[:12] if re.fullmatch(r"[0-9a-f]{64}", container) else container
 
 
 def new_name() -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 from attr import evolve
 
 from polyrun import (
+    BuildFailed,
     Conflict,
     ConnectError,
     Container,
@@ -38,7 +39,7 @@ from polyrun._parse import is_image_id, parse_command
 from polyrun.adapter._archive import pack, unpack
 from polyrun.adapter._context import open_context
 from polyrun.adapter._engine import BuildRequest, ExecRequest, LogRequest
-from polyrun.adapter._naming import CALL_LABEL, made_by, new_name
+from polyrun.adapter._naming import CALL_LABEL, made_by, new_name, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -85,6 +86,9 @@ while [ $again = 1 ]; do
   done 2>/dev/null
 done
 """
+
+# What can be a container's name or id; anything else would lead a request somewhere else.
+_NAMED = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 _ENDING = 5.0
 """Seconds that the ending of a process may take, once it was told to."""
@@ -167,7 +171,8 @@ class EngineRuntime:
         opened = open_context(Path(context), None if dockerfile is None else Path(dockerfile))
         request = BuildRequest(
             dockerfile=opened.dockerfile,
-            reference=tag,
+            # With a platform, the tag waits until it is known what was built.
+            reference=tag if platform is None else None,
             args=dict(args or {}),
             target=target,
             labels=dict(labels or {}),
@@ -186,12 +191,17 @@ class EngineRuntime:
             ) from error
         detail = self._engine.image(identifier)
         if platform is not None and not _platform_fits(platform, detail.os, detail.arch, detail.variant):
-            raise Unsupported(
-                f"asked to build for {platform}, {self.name} built for {detail.os}/{detail.arch}",
-                capability="platforms",
+            if not detail.image.tags:
+                with suppress(PolyrunError):
+                    self._engine.rmi(identifier)
+            raise BuildFailed(
+                f"asked to build for {platform}, the engine built for {detail.os}/{detail.arch}",
                 engine=self._label,
                 hint="Use a base image for that platform.",
             )
+        if platform is not None and tag is not None:
+            self._engine.tag(identifier, tag)
+            return self._engine.image(identifier).image
         return detail.image
 
     def pull(
@@ -267,7 +277,7 @@ class EngineRuntime:
         image: str | Image | ContainerSpec,
         command: Sequence[str] | None = None,
         *,
-        input: bytes | None = None,  # noqa: A002  # subprocess calls it so
+        input: bytes | None = None,  # subprocess calls it so
         timeout: float | None = None,
         check: bool = True,
         remove: bool = True,
@@ -427,7 +437,7 @@ class EngineRuntime:
         env: Mapping[str, str] | None = None,
         workdir: str | None = None,
         user: str | None = None,
-        input: bytes | None = None,  # noqa: A002  # subprocess calls it so
+        input: bytes | None = None,  # subprocess calls it so
         timeout: float | None = None,
         check: bool = False,
         tty: bool = False,
@@ -446,7 +456,7 @@ class EngineRuntime:
             stdin=input is not None,
             tty=tty,
         )
-        what = f"{words[0]} in {name}"
+        what = f"{words[0]} in {shown(name)}"
         left = _deadline(timeout)
         with _closing(self._engine.exec(name, request)) as execution:
             try:
@@ -500,7 +510,7 @@ class EngineRuntime:
     def ps(
         self,
         *,
-        all: bool = False,  # noqa: A002  # the tools' own word
+        all: bool = False,  # the tools' own word
         labels: Mapping[str, str] | None = None,
         name: str | None = None,
     ) -> Listing[Container]:
@@ -575,14 +585,16 @@ class EngineRuntime:
             return found.exit_code
         if found.state == "created":
             # Engines answer at once here, with 0 or -1.
-            raise NotRunning(f"{name} was never started", engine=self._label, hint="start() it first.")
+            raise NotRunning(f"{shown(name)} was never started", engine=self._label, hint="start() it first.")
         try:
+            if timeout == 0:
+                raise TimeoutError
             return self._engine.wait(found.id, timeout)
         except DeadlineExceeded:
             raise
         except TimeoutError as error:
             raise DeadlineExceeded(
-                f"{name} had not exited after {timeout:g} seconds; it goes on", engine=self._label
+                f"{shown(name)} had not exited after {timeout:g} seconds; it goes on", engine=self._label
             ) from error
 
     def wait_ready(self, container: ContainerLike, *, probe: Probe | None = None, timeout: float = 60) -> Container:
@@ -596,7 +608,7 @@ class EngineRuntime:
             now = self._mine(detail.container)
             if now.state in ("created", "exited", "dead", "removing"):
                 raise NotRunning(
-                    f"{name} is {now.state} and will not become ready{self._last_words(now)}", engine=self._label
+                    f"{shown(name)} is {now.state} and will not become ready{self._last_words(now)}", engine=self._label
                 )
             if now.state == "running":
                 if probe is not None:
@@ -607,7 +619,7 @@ class EngineRuntime:
                     return self.inspect(now)
             if left() == 0:
                 raise DeadlineExceeded(
-                    f"{name} was not ready after {timeout:g} seconds; it is {now.state}"
+                    f"{shown(name)} was not ready after {timeout:g} seconds; it is {now.state}"
                     f"{f' and {now.health}' if now.health else ''}",
                     engine=self._label,
                     hint="Its logs may say why.",
@@ -635,31 +647,34 @@ class EngineRuntime:
             source = Path(source)
             if not source.exists() and not source.is_symlink():
                 raise InvalidArgument(f"nothing to copy: there is no {source}")
-        folder, _, last = path.rstrip("/").rpartition("/")
-        if self._is_folder(name, path):
+        resolved, there = self._look(name, path)
+        folder, _, last = resolved.rstrip("/").rpartition("/")
+        if there == "folder":
             if isinstance(source, bytes):
                 raise InvalidArgument(f"{target} is a folder; bytes need the name of a file")
-            folder, last = path, source.resolve().name if source.name in ("", "..") else source.name
+            folder, last = resolved, source.resolve().name if source.name in ("", "..") else source.name
+        elif there == "file" and isinstance(source, Path) and source.is_dir():
+            raise InvalidArgument(f"{target} is a file in the container, and {source} a folder")
         elif path.endswith("/"):
-            raise NotFound(f"no folder {target} in container {name}", engine=self._label)
-        elif not self._is_folder(name, folder or "/"):
-            # One engine would make it, the other would not.
-            raise NotFound(f"no folder {folder} in container {name}", engine=self._label)
+            raise NotFound(f"no folder {target} in container {shown(name)}", engine=self._label)
+        elif there == "nothing":
+            folder, above = self._look(name, folder or "/")
+            if above != "folder":
+                # One engine would make it, the other would not.
+                raise NotFound(f"no folder {folder} in container {shown(name)}", engine=self._label)
         self._engine.put(name, folder or "/", pack(source, last))
 
-    def _is_folder(self, container: str, path: str) -> bool:
+    def _look(self, container: str, path: str) -> tuple[str, Literal["folder", "file", "nothing"]]:
+        """Return where *path* leads, and what is there; engines differ in which links they follow."""
         try:
             found = self._engine.stat(container, path)
+            if found.link_target:
+                path, found = found.link_target, self._engine.stat(container, found.link_target)
         except ContainerNotFound:
             raise
         except NotFound:
-            return False
-        if found.link_target:
-            # A link is described by itself; what it leads to, by the path with a slash behind it.
-            with suppress(NotFound):
-                return self._engine.stat(container, path.rstrip("/") + "/.").is_dir
-            return False
-        return found.is_dir
+            return path, "nothing"
+        return path, "folder" if found.is_dir else "file"
 
     def get(self, container: ContainerLike, source: str, target: str | PathLike[str]) -> Path:
         """Copy out of a container; see `polyrun.Runtime.get`."""
@@ -771,13 +786,13 @@ def _deadline(timeout: float | None) -> Callable[[], float | None]:
 
 
 def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None and not 0 < timeout < float("inf"):
-        raise InvalidArgument(f"a timeout is seconds, more than 0, or None for no limit: {timeout!r}")
+    if timeout is not None and not 0 <= timeout < float("inf"):
+        raise InvalidArgument(f"a timeout is seconds, 0 or more, or None for no limit: {timeout!r}")
 
 
 def _name(container: ContainerLike) -> str:
     name = container.id if isinstance(container, Container) else container
-    if not isinstance(cast("object", name), str) or not name or "/" in name:
+    if not isinstance(cast("object", name), str) or not _NAMED.fullmatch(name):
         raise InvalidArgument(
             f"not a container: {name!r}", hint="It is named by its name or id, without a slash, or by a Container."
         )
@@ -813,5 +828,5 @@ def _inside(path: str) -> str:
 
 
 def _platform_fits(wanted: str, os_name: str, arch: str, variant: str) -> bool:
-    found = f"{os_name}/{arch}/{variant}" if wanted.count("/") == 2 else f"{os_name}/{arch}"  # noqa: PLR2004
+    found = f"{os_name}/{arch}/{variant}" if wanted.count("/") == 2 else f"{os_name}/{arch}"
     return wanted == found

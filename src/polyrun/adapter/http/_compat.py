@@ -29,6 +29,7 @@ from polyrun import (
 )
 from polyrun.adapter._engine import ExecOutcome, PathStat
 from polyrun.adapter._failures import start_failed, start_failure
+from polyrun.adapter._naming import shown
 from polyrun.adapter.http import _convert
 from polyrun.adapter.http._frames import HttpLogs, HttpProcess
 from polyrun.adapter.http._transport import deadline, segment
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from polyrun.adapter._engine import (
         BuildRequest,
         ContainerDetail,
-        Execution,
         ExecRequest,
+        Execution,
         ImageDetail,
         LogLines,
         LogRequest,
@@ -302,13 +303,13 @@ class CompatEngine(ABC):
         """Make a container."""
 
     @abstractmethod
-    def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:  # noqa: A002
+    def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:
         """List containers in one request."""
 
     def container(self, container: str) -> ContainerDetail:
         """Return one container."""
         raw = self._get(
-            f"/containers/{segment(container)}/json", f"container {container}", missing=ContainerNotFound
+            f"/containers/{segment(container)}/json", f"container {shown(container)}", missing=ContainerNotFound
         ).json()
         return _convert.inspected(raw)
 
@@ -316,10 +317,10 @@ class CompatEngine(ABC):
         """Start; 304 says that it runs."""
 
         def fail(reply: Reply) -> PolyrunError:
-            error = self._fail(f"start {container}", ContainerNotFound)(reply)
+            error = self._fail(f"start {shown(container)}", ContainerNotFound)(reply)
             if isinstance(error, NotFound):
                 return error
-            return start_failed(f"container {container}", reason(reply)[0], self._label)
+            return start_failed(f"container {shown(container)}", reason(reply)[0], self._label)
 
         self._http.request("POST", f"{self._api}/containers/{segment(container)}/start", fail=fail)
 
@@ -327,7 +328,7 @@ class CompatEngine(ABC):
         """Stop; always with a time, since a stop without one is an immediate SIGKILL on Podman 4.3."""
         self._post(
             f"/containers/{segment(container)}/stop",
-            f"stop {container}",
+            f"stop {shown(container)}",
             {"t": ceil(timeout)},
             missing=ContainerNotFound,
             timeout=timeout + self.timeout,
@@ -346,7 +347,9 @@ class CompatEngine(ABC):
         self._container_post(container, "unpause")
 
     def _container_post(self, container: str, verb: str, query: Mapping[str, object] | None = None) -> None:
-        self._post(f"/containers/{segment(container)}/{verb}", f"{verb} {container}", query, missing=ContainerNotFound)
+        self._post(
+            f"/containers/{segment(container)}/{verb}", f"{verb} {shown(container)}", query, missing=ContainerNotFound
+        )
 
     def rm(self, container: str, *, force: bool, volumes: bool) -> None:
         """Remove."""
@@ -354,7 +357,7 @@ class CompatEngine(ABC):
             "DELETE",
             f"{self._api}/containers/{segment(container)}",
             query={"force": force or None, "v": volumes or None},
-            fail=self._fail(f"rm {container}", ContainerNotFound),
+            fail=self._fail(f"rm {shown(container)}", ContainerNotFound),
         )
 
     def wait(self, container: str, timeout: float | None) -> int:
@@ -362,12 +365,15 @@ class CompatEngine(ABC):
         raw = self._held(
             timeout,
             lambda limit: self._post(
-                f"/containers/{segment(container)}/wait", f"wait {container}", missing=ContainerNotFound, timeout=limit
+                f"/containers/{segment(container)}/wait",
+                f"wait {shown(container)}",
+                missing=ContainerNotFound,
+                timeout=limit,
             ),
         ).json()
         problem = _convert.part(raw, "Error").get("Message")
         if problem:
-            raise EngineError(f"wait {container}: {problem}", engine=self._label)
+            raise EngineError(f"wait {shown(container)}: {problem}", engine=self._label)
         return int(raw["StatusCode"])
 
     def _held(self, timeout: float | None, ask: Callable[[float], Reply]) -> Reply:
@@ -396,7 +402,7 @@ class CompatEngine(ABC):
             f"{self._api}/containers/{segment(container)}/attach",
             query={"stream": True, "stdout": True, "stderr": True, "stdin": stdin or None},
             upgrade=True,
-            fail=self._fail(f"attach to {container}", ContainerNotFound),
+            fail=self._fail(f"attach to {shown(container)}", ContainerNotFound),
         )
         return HttpProcess(stream, tty=tty)
 
@@ -413,7 +419,7 @@ class CompatEngine(ABC):
             "Tty": request.tty,
             "Privileged": request.privileged,
         }
-        what = f"exec in {container}"
+        what = f"exec in {shown(container)}"
         made = self._post(f"/containers/{segment(container)}/exec", what, body=body, missing=ContainerNotFound).json()
         identifier: str = made["Id"]
         stream = self._http.stream(
@@ -451,7 +457,7 @@ class CompatEngine(ABC):
                 "until": _epoch(request.until),
                 "timestamps": request.timestamps or None,
             },
-            fail=self._fail(f"logs of {container}", ContainerNotFound),
+            fail=self._fail(f"logs of {shown(container)}", ContainerNotFound),
         )
         return HttpLogs(stream, tty=tty, timed=request.timestamps)
 
@@ -500,8 +506,8 @@ class CompatEngine(ABC):
             # A HEAD has no body, so a 404 may be the container's or the path's: ask which.
             if reply.status == _NOT_FOUND:
                 self.container(container)
-                return NotFound(f"no {path} in container {container}", engine=self._label)
-            return self._fail(f"copy of {path} in {container}")(reply)
+                return NotFound(f"no {path} in container {shown(container)}", engine=self._label)
+            return self._fail(f"copy of {path} in {shown(container)}")(reply)
 
         return fail
 

@@ -271,8 +271,9 @@ class HttpStream:
             yield data
 
     def write(self, data: bytes) -> None:
-        """Write to an upgraded connection; a peer that no longer reads is not an error."""
-        with suppress(BrokenPipeError, ConnectionResetError):
+        """Write to an upgraded connection; a peer that no longer reads, or a close meanwhile, is not an error."""
+        # What is closed under the write is an OSError or a ValueError, by where it is noticed.
+        with suppress(OSError, ValueError):
             view = memoryview(data)
             while view and not self._closed:
                 # In blocks: a send of everything would be one wait, with one deadline, for all of it.
