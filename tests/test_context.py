@@ -131,20 +131,21 @@ def test_folders_on_the_way_to_an_exception_keep_their_modes(tmp_path: Path) -> 
     write(tmp_path, {"Dockerfile": "", ".dockerignore": "*\n!**/keep", "a/b/keep": "", "a/c/x": "", "d/x": ""})
     (tmp_path / "a").chmod(0o750)
     found = members(open_context(tmp_path))
-    assert list(found) == ["Dockerfile", "a", "a/b", "a/b/keep"]
+    assert list(found) == [".dockerignore", "Dockerfile", "a", "a/b", "a/b/keep"]
     assert found["a"].mode == 0o750
 
 
 def test_the_dockerfile_is_sent_even_if_excluded(tmp_path: Path) -> None:
-    """No pattern can take the Dockerfile out, wherever in the context it lies."""
+    """No pattern can take the Dockerfile out, wherever it lies; an ignore file of ours hides it from COPY."""
     write(tmp_path, {".dockerignore": "**", "Dockerfile": "", "images/web/Dockerfile": "", "images/web/x": ""})
-    assert list(members(open_context(tmp_path))) == ["Dockerfile"]
+    assert list(members(open_context(tmp_path))) == [".dockerignore", "Dockerfile"]
     deep = open_context(tmp_path, "images/web/Dockerfile")
     assert deep.dockerfile == "images/web/Dockerfile"
-    assert list(members(deep)) == ["images", "images/web", "images/web/Dockerfile"]
+    assert list(members(deep)) == [".dockerignore", "images", "images/web", "images/web/Dockerfile"]
+    assert content(deep, ".dockerignore") == b".dockerignore\nimages/web/Dockerfile\n"
 
 
-def test_ignore_files_are_never_sent(tmp_path: Path) -> None:
+def test_ignore_files_of_the_context_are_never_sent(tmp_path: Path) -> None:
     """Podman would apply any of them a second time; in other folders the names mean nothing."""
     names = [".dockerignore", ".containerignore", "Dockerfile.dockerignore", "Dockerfile.containerignore"]
     write(tmp_path, {"Dockerfile": "", "sub/.dockerignore": "", "Other.dockerignore": "", **dict.fromkeys(names, "")})
@@ -225,7 +226,8 @@ def test_a_dockerfile_outside_goes_in_under_another_name(tmp_path: Path) -> None
     )
     context = open_context(tmp_path / "context", tmp_path / "docker" / "web")
     assert context.dockerfile == ".dockerfile." + hashlib.sha256(b"FROM scratch").hexdigest()[:20]
-    assert list(members(context)) == [context.dockerfile, "Dockerfile"]
+    assert list(members(context)) == [context.dockerfile, ".dockerignore", "Dockerfile"]
+    assert content(context, ".dockerignore") == f".dockerignore\n{context.dockerfile}\n".encode()
     assert content(context, context.dockerfile) == b"FROM scratch"
     assert open_context(tmp_path / "context", "../docker/web").dockerfile == context.dockerfile
 

@@ -29,7 +29,7 @@ State = Literal["created", "running", "paused", "restarting", "removing", "exite
 Health = Literal["starting", "healthy", "unhealthy"]
 """What the last health checks said."""
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """A JSON value, as `ContainerSpec.extra` takes it."""
 
 _MANAGED = "polyrun."
