@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from polyrun import CheckReport, ContainerSpec, PolyrunError, Runtime
+    from polyrun.adapter import StreamName
     from polyrun.adapter.http import Endpoint, Reply
 
 # The newest API that was tried with this adapter, and what every engine from 20.10 on speaks.
@@ -52,6 +53,7 @@ _NETWORK_MODES = frozenset({"default", "bridge", "host", "none"})
 
 # How Status tells an exit code and a health: "Exited (3) 5 minutes ago", "Up 2 hours (healthy)".
 _EXITED = re.compile(r"Exited \((\d+)\)")
+_EXEC_FAILURE = re.compile(rb"OCI runtime exec failed: .*|unable to find (?:user|group) .*")
 _HEALTH = re.compile(r"\((?:health: )?(starting|healthy|unhealthy)\)")
 
 
@@ -156,6 +158,11 @@ class DockerEngine(CompatEngine):
             if "could not select device driver" in error.message:
                 raise self._unsupported("gpus", "gpus", "") from error
             raise
+
+    def _exec_failure(self, stream: StreamName, text: bytes) -> str | None:
+        """Return the reason, which this engine writes to the process's standard output."""
+        found = _EXEC_FAILURE.match(text) if stream == "stdout" else None
+        return found.group().decode("utf-8", "replace").strip() if found else None
 
     def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:
         """List containers in one request; the rest of what is known stands in ``Status``."""

@@ -50,16 +50,14 @@ def create_body(spec: ContainerSpec, image: str) -> dict[str, Any]:
         "read_only_filesystem": spec.read_only,
         "init": spec.init,
         "secrets": [{"Source": name} for name in spec.secrets],
-        "r_limits": [
-            {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
-            for name, (soft, hard) in spec.ulimits.items()
-        ],
+        "r_limits": [{"type": name, "soft": soft, "hard": hard} for name, (soft, hard) in spec.ulimits.items()],
         "resource_limits": _limits(spec.limits),
         "command": None if spec.command is None else list(spec.command),
         "entrypoint": None if spec.entrypoint is None else list(spec.entrypoint),
         "hostname": spec.hostname,
         "user": spec.user,
         "work_dir": spec.workdir,
+        "create_working_dir": spec.workdir is not None,
         "stop_signal": None if spec.stop_signal is None else _signal(spec.stop_signal),
         "healthconfig": None if spec.health is None else _health(spec.health),
         "userns": None if spec.userns is None else _namespace(spec.userns),
@@ -83,7 +81,7 @@ def _namespace(text: str) -> dict[str, str]:
 
 def _mount(mount: Mount) -> dict[str, Any]:
     if mount.type == "tmpfs":
-        return {"type": "tmpfs", "source": "tmpfs", "destination": mount.target, "options": []}
+        return _memory(mount.target, "ro" if mount.read_only else "")
     options = ["rbind", "ro" if mount.read_only else "rw", *([mount.relabel] if mount.relabel else [])]
     return {"type": "bind", "source": mount.source, "destination": mount.target, "options": options}
 
@@ -94,10 +92,13 @@ def _volume(mount: Mount) -> dict[str, Any]:
 
 
 def _tmpfs(spec: ContainerSpec) -> list[dict[str, Any]]:
-    return [
-        {"type": "tmpfs", "source": "tmpfs", "destination": path, "options": [o for o in options.split(",") if o]}
-        for path, options in spec.tmpfs.items()
-    ]
+    return [_memory(path, options) for path, options in spec.tmpfs.items()]
+
+
+def _memory(path: str, options: str) -> dict[str, Any]:
+    # Podman would copy what the image has there.
+    words = [*(word for word in options.split(",") if word), "notmpcopyup"]
+    return {"type": "tmpfs", "source": "tmpfs", "destination": path, "options": words}
 
 
 def _limits(limits: Limits) -> dict[str, Any] | None:

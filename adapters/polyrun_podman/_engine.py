@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,6 +26,7 @@ from polyrun.adapter.http import (
     CompatEngine,
     Failure,
     HttpClient,
+    HttpLogs,
     failure,
     health,
     image_name,
@@ -32,6 +34,7 @@ from polyrun.adapter.http import (
     labels,
     listed_image,
     moment,
+    open_output,
     ports,
     probe,
     segment,
@@ -40,16 +43,22 @@ from polyrun.adapter.http import (
 )
 from polyrun_podman import _endpoint
 from polyrun_podman._create import create_body
+from polyrun_podman._follow import WholeOutput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from polyrun import CheckReport, ContainerSpec, Health, Image, Runtime
-    from polyrun.adapter import ExecRequest, Execution, ImageDetail, ProcessStream, StreamName
-    from polyrun.adapter.http import Endpoint, Reply
+    from polyrun.adapter import ExecRequest, Execution, ImageDetail, LogLines, LogRequest, ProcessStream, StreamName
+    from polyrun.adapter.http import Endpoint, HttpStream, Output, Reply
 
 # Whether the answers say "container state improper" because it does not run, or because it does.
 _MUST_RUN = r"can only kill running|can only create exec|exec sessions on running|is not running"
+
+_EXEC_FAILURE = re.compile(
+    rb"Error: (.*: OCI (?:runtime attempted to invoke a command that was not found|permission denied|runtime error))\n"
+    rb"(?:Error: read unixpacket .*\n)?$"
+)
 
 _INITS = ("/usr/libexec/podman/catatonit", "/usr/local/libexec/podman/catatonit", "/usr/lib/podman/catatonit")
 
@@ -76,6 +85,7 @@ class PodmanEngine(CompatEngine):
         Failure(None, r"name .* is already in use|name is already in use", Conflict),
         Failure(None, r"image is in use|image used by|volume is being used|network is being used", InUse),
         Failure(None, _MUST_RUN, NotRunning),
+        Failure(None, r"by ID with more than one tag|more than one tag", Conflict),
         Failure(None, r"can not pause containers on rootless", Unsupported),
         Failure(None, r"container state improper", Conflict),
         Failure(None, r"keep-id is only supported in rootless", Unsupported),
@@ -215,9 +225,10 @@ class PodmanEngine(CompatEngine):
     def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:
         """List containers over its own API, whose list has exit code and health."""
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
-        rows = self._own(
-            "GET", "/containers/json", "the containers", {"all": all or None, "filters": filters if labels else None}
-        ).json()
+        if not all:
+            # Without all it leaves out the paused ones.
+            filters["status"] = ["running", "paused", "restarting"]
+        rows = self._own("GET", "/containers/json", "the containers", {"all": True, "filters": filters}).json()
         return [_listed(row) for row in rows or ()]
 
     def stop(self, container: str, timeout: float) -> None:
@@ -296,6 +307,44 @@ class PodmanEngine(CompatEngine):
             if code[0] == "other":
                 raise
             return _NotStarted(start_failed("the command", text, "").exit_code, text)
+
+    def _exec_failure(self, stream: StreamName, text: bytes) -> str | None:
+        """Return the reason, which this engine writes to standard error, with a second line of its own."""
+        found = _EXEC_FAILURE.match(text) if stream == "stderr" else None
+        return found.group(1).decode("utf-8", "replace").strip() if found else None
+
+    def logs(self, container: str, request: LogRequest) -> LogLines:
+        """Open the output; what this engine loses at the end of a follow is read again."""
+        tty = self.container(container).tty
+
+        def output(follow: bool) -> Output:  # called in one place
+            stream = self._open_logs(container, request, follow=follow, tail=None)
+            return open_output(stream, tty=tty, whole=request.timestamps)
+
+        if request.tail is None and not request.follow:
+            return HttpLogs(output(False), tty=tty, timed=request.timestamps)
+        whole = WholeOutput(
+            output,
+            lambda: self._deaths(container),
+            lambda: self.container(container).container.state in ("running", "paused", "restarting"),
+            tail=request.tail,
+            follow=request.follow,
+        )
+        return HttpLogs(whole, tty=tty, timed=request.timestamps)
+
+    def _deaths(self, container: str) -> HttpStream:
+        return self._http.stream(
+            "GET",
+            f"{self._libpod}/events",
+            query={"stream": True, "filters": {"container": [container], "event": ["died"]}},
+            fail=self._fail("the events"),
+        )
+
+    def kill(self, container: str, signal: str) -> None:
+        """Send a signal; to a paused container it would not get, so that goes on first, as on Docker."""
+        if self.container(container).container.state == "paused":
+            self.unpause(container)
+        super().kill(container, signal)
 
 
 class _NotStarted:

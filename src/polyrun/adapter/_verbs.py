@@ -478,7 +478,8 @@ class EngineRuntime:
         if outcome.failure is not None:
             # The reason why there was no process is not its output; it stands on stdout or stderr
             # by engine, so it is given as stderr on all.
-            stdout, stderr = b"", outcome.failure.encode() + b"\n"
+            reason = outcome.failure if words[0] in outcome.failure else f"{words[0]}: {outcome.failure}"
+            stdout, stderr = b"", reason.encode() + b"\n"
         result = ExecResult(outcome.exit_code, stdout, stderr, outcome.raw_exit_code)
         return checked(result, what, self._label) if check else result
 

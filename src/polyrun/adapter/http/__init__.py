@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polyrun.adapter.http._check import PROBE, Endpoint, Words, failure, probe, usual
-from polyrun.adapter.http._compat import CompatEngine, Failure, HttpExecution, exec_outcome, reason
+from polyrun.adapter.http._compat import CompatEngine, Failure, HttpExecution, reason
 from polyrun.adapter.http._convert import (
     health,
     image_name,
@@ -15,6 +15,7 @@ from polyrun.adapter.http._convert import (
     ports,
     state,
 )
+from polyrun.adapter.http._frames import Frames, HttpLogs, Output, open_output
 from polyrun.adapter.http._transport import HttpClient, HttpStream, Reply, segment, unix_pool
 
 __all__ = [
@@ -22,12 +23,14 @@ __all__ = [
     "CompatEngine",
     "Endpoint",
     "Failure",
+    "Frames",
     "HttpClient",
     "HttpExecution",
+    "HttpLogs",
     "HttpStream",
+    "Output",
     "Reply",
     "Words",
-    "exec_outcome",
     "failure",
     "health",
     "image_name",
@@ -36,6 +39,7 @@ __all__ = [
     "listed_image",
     "merged",
     "moment",
+    "open_output",
     "ports",
     "probe",
     "reason",

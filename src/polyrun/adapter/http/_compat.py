@@ -31,7 +31,7 @@ from polyrun.adapter._engine import ExecOutcome, PathStat
 from polyrun.adapter._failures import start_failed, start_failure
 from polyrun.adapter._naming import shown
 from polyrun.adapter.http import _convert
-from polyrun.adapter.http._frames import HttpLogs, HttpProcess
+from polyrun.adapter.http._frames import HttpLogs, HttpProcess, open_output
 from polyrun.adapter.http._transport import deadline, segment
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"(?:\[\d+/\d+\] )?step (\d+)/(\d+) ?: (.*)", re.IGNORECASE)
 _OUTPUT_KEPT = 20
 _HEAD = 2048
+_HEAD_PIECES = 4
+# What engines give as the exit code where there was no process.
+_NO_PROCESS = (125, 126, 127, 255)
 _NOT_FOUND = 404
 _NOT_EXECUTABLE = 126
 
@@ -429,10 +432,15 @@ class CompatEngine(ABC):
             upgrade=True,
             fail=self._fail(what, ContainerNotFound),
         )
-        return HttpExecution(stream, tty=request.tty, outcome=lambda: self._exec_outcome(identifier))
+        return HttpExecution(
+            stream,
+            tty=request.tty,
+            outcome=lambda: self._exec_outcome(identifier),
+            failure=self._exec_failure,
+        )
 
     def _exec_outcome(self, identifier: str) -> tuple[int, bool] | None:
-        """Return exit code and whether there was no process; `None` while it runs.
+        """Return exit code and whether there surely was a process; `None` while it runs.
 
         The code counts only when ``Running`` is false and it is not null: Podman has 0 there
         from the beginning, Docker null.
@@ -440,26 +448,34 @@ class CompatEngine(ABC):
         raw = self._get(f"/exec/{identifier}/json", "exec").json()
         if raw["Running"] or raw["ExitCode"] is None:
             return None
-        return raw["ExitCode"], not raw.get("Pid")
+        return raw["ExitCode"], bool(raw.get("Pid"))
+
+    @abstractmethod
+    def _exec_failure(self, stream: StreamName, text: bytes) -> str | None:
+        """Return the reason in *text*, if it is the engine's own about a process that it could not start."""
 
     def logs(self, container: str, request: LogRequest) -> LogLines:
-        """Open the output; times go as seconds, since RFC 3339 is a 500 on Docker."""
+        """Open the output."""
         tty = self.container(container).tty
-        stream = self._http.stream(
+        stream = self._open_logs(container, request, follow=request.follow, tail=request.tail)
+        return HttpLogs(open_output(stream, tty=tty, whole=request.timestamps), tty=tty, timed=request.timestamps)
+
+    def _open_logs(self, container: str, request: LogRequest, *, follow: bool, tail: int | None) -> HttpStream:
+        """Open the raw output; times go as seconds, since RFC 3339 is a 500 on Docker."""
+        return self._http.stream(
             "GET",
             f"{self._api}/containers/{segment(container)}/logs",
             query={
                 "stdout": True,
                 "stderr": True,
-                "follow": request.follow or None,
-                "tail": request.tail,
+                "follow": follow or None,
+                "tail": tail,
                 "since": _epoch(request.since),
                 "until": _epoch(request.until),
                 "timestamps": request.timestamps or None,
             },
             fail=self._fail(f"logs of {shown(container)}", ContainerNotFound),
         )
-        return HttpLogs(stream, tty=tty, timed=request.timestamps)
 
     def stat(self, container: str, path: str) -> PathStat:
         """Ask for the header that describes *path*."""
@@ -537,47 +553,46 @@ _PULL_HINT = "Check the name, that the registry can be reached from the engine's
 
 
 class HttpExecution(HttpProcess):
-    """A further process over an upgraded connection, and how it ended."""
+    """A further process over an upgraded connection, and how it ended.
 
-    def __init__(self, stream: HttpStream, *, tty: bool, outcome: Callable[[], tuple[int, bool] | None]) -> None:
+    *outcome* says what the engine knows: exit code, and whether there surely was a process. *failure*
+    finds the engine's reason in the output of one that could not be started: its stream and text.
+    """
+
+    def __init__(
+        self,
+        stream: HttpStream,
+        *,
+        tty: bool,
+        outcome: Callable[[], tuple[int, bool] | None],
+        failure: Callable[[StreamName, bytes], str | None],
+    ) -> None:
         super().__init__(stream, tty=tty)
         self._outcome = outcome
-        self._head = b""
+        self._failure = failure
+        self._head: list[tuple[StreamName, bytes]] = []
 
     def read(self, timeout: float | None = None) -> tuple[StreamName, bytes] | None:
         """Return the next output; its beginning is kept, since a failed start is told there."""
         found = super().read(timeout)
-        if found and len(self._head) < _HEAD:
-            self._head += found[1][:_HEAD]
+        if found and len(self._head) < _HEAD_PIECES:
+            self._head.append((found[0], found[1][:_HEAD]))
         return found
 
     def outcome(self) -> ExecOutcome | None:
-        """Return how it ended, or ``None`` while it runs."""
+        """Return how it ended, or ``None`` while it runs; 126 and 127 mean the same on every engine."""
         found = self._outcome()
         if found is None:
             return None
-        code, no_process = found
-        return exec_outcome(code, self._head, no_process=no_process)
-
-
-# What stands in the output when a process could not be started: Docker's and Podman's words.
-_EXEC_FAILURE = re.compile(
-    rb"OCI runtime exec failed: .*|unable to find (?:user|group) .*"
-    rb"|Error: .*: OCI (?:runtime attempted to invoke a command that was not found|permission denied|runtime error).*"
-)
-
-
-def exec_outcome(code: int, head: bytes, *, no_process: bool) -> ExecOutcome:
-    """Return how a process ended, with one meaning for 126 and 127.
-
-    For a missing command Docker says 126 and writes the reason to stdout, Podman 127 and stderr.
-    """
-    found = _EXEC_FAILURE.match(head) if no_process and code in (125, 126, 127, 255) else None
-    if not found:
-        return ExecOutcome(exit_code=code, raw_exit_code=code)
-    text = found.group().decode("utf-8", "replace").strip().removeprefix("Error: ")
-    _, meaning = start_failure(text)
-    return ExecOutcome(exit_code=max(meaning, _NOT_EXECUTABLE), raw_exit_code=code, failure=text)
+        code, ran = found
+        streams: set[StreamName] = {name for name, _ in self._head}
+        if ran or code not in _NO_PROCESS or len(streams) != 1:
+            return ExecOutcome(exit_code=code, raw_exit_code=code)
+        text = self._failure(streams.pop(), b"".join(data for _, data in self._head))
+        if text is None:
+            return ExecOutcome(exit_code=code, raw_exit_code=code)
+        _, meaning = start_failure(text)
+        return ExecOutcome(exit_code=max(meaning, _NOT_EXECUTABLE), raw_exit_code=code, failure=text)
 
 
 class BuildStory:

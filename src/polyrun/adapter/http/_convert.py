@@ -100,6 +100,10 @@ def inspected(raw: Mapping[str, Any]) -> ContainerDetail:
     if now == "exited" and finished is None:
         # Podman's "stopped" before its end is recorded: the exit code is not there yet either.
         now = "running"
+    started = moment(life.get("StartedAt"))
+    if started and finished:
+        # Podman notes the start of a short one after its end.
+        started = min(started, finished)
     published = part(part(raw, "NetworkSettings"), "Ports")
     container = Container(
         id=raw["Id"],
@@ -107,7 +111,7 @@ def inspected(raw: Mapping[str, Any]) -> ContainerDetail:
         image=image_name(config["Image"], config.get("Labels")),
         state=now,
         created=cast("datetime", moment(raw["Created"])),
-        started=moment(life.get("StartedAt")),
+        started=started,
         finished=finished,
         # An exit code counts once the end is recorded: Podman shows 0 for what never started.
         exit_code=life["ExitCode"] if now in _ENDED and finished else None,

@@ -6,7 +6,7 @@ import re
 from collections import deque
 from datetime import datetime, timezone
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from polyrun import EngineError, LogChunk
 
@@ -101,13 +101,30 @@ class RawOutput:
         self._source.close()
 
 
+class Output(Protocol):
+    """**Protocol** Output by stream."""
+
+    def read(self, timeout: float | None = None) -> tuple[StreamName, bytes] | None:
+        """Return stream and bytes, or ``None`` at the end; see `ProcessStream.read`."""
+        ...
+
+    def close(self) -> None:
+        """Give the stream up."""
+        ...
+
+
+def open_output(source: ByteStream, *, tty: bool, whole: bool = False) -> Output:
+    """Return the output in *source*: a terminal's is raw, any other is framed; see `Frames` for *whole*."""
+    return RawOutput(source) if tty else Frames(source, whole=whole)
+
+
 class HttpProcess:
     """A process's streams over an upgraded connection."""
 
     def __init__(self, stream: HttpStream, *, tty: bool) -> None:
         self._stream = stream
         self._tty = tty
-        self._output = RawOutput(stream) if tty else Frames(stream)
+        self._output = open_output(stream, tty=tty)
 
     def read(self, timeout: float | None = None) -> tuple[StreamName, bytes] | None:
         """Return the next output; see `ProcessStream.read`."""
@@ -136,8 +153,8 @@ class HttpProcess:
 class HttpLogs:
     """A container's output over HTTP, with the time of each line if *timed*."""
 
-    def __init__(self, stream: ByteStream, *, tty: bool, timed: bool) -> None:
-        self._output = RawOutput(stream) if tty else Frames(stream, whole=timed)
+    def __init__(self, output: Output, *, tty: bool, timed: bool) -> None:
+        self._output = output
         self._timed = timed
         self._time: datetime | None = None
         self._ready: deque[LogChunk] = deque()

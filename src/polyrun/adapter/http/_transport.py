@@ -257,14 +257,23 @@ class HttpStream:
             data = self._file.read1(BLOCK) if self._upgraded else self._response.read1(BLOCK)
         except TimeoutError:
             raise
+        except ConnectionResetError as error:
+            # How a process that ended without reading its input ends the connection; all that it
+            # wrote was read before. The exit code tells how it ended.
+            if self._upgraded or self._closed:
+                return b""
+            raise self._broken_off() from error
         except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
             # Closed by another thread while it was read: an end, not an error.
             if self._closed:
                 return b""
-            raise EngineError(
-                "the engine broke off its answer", engine=self._engine, hint="Was it stopped? Look at its log."
-            ) from error
+            raise self._broken_off() from error
         return data
+
+    def _broken_off(self) -> EngineError:
+        return EngineError(
+            "the engine broke off its answer", engine=self._engine, hint="Was it stopped? Look at its log."
+        )
 
     def __iter__(self) -> Iterator[bytes]:
         while data := self.read(self._limit):

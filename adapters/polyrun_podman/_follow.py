@@ -1,0 +1,156 @@
+"""A container's output to its very end.
+
+Podman's own follow is not enough: once the container has died it drops lines at random for a
+quarter of a second, and then stops (its tail selects between a line and "dying"). And its tail
+joins a last line that has no end to the line before. A reading with neither is exact. So the
+output is followed until the container dies, and then read once more from where that got to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from polyrun.adapter import ByteStream, StreamName
+
+    Piece = tuple[StreamName, bytes]
+
+_LOOK = 0.05
+"""Seconds between two looks for the death; lines are lost from 0.25 after it."""
+
+
+class Output(Protocol):
+    """Output by stream, as `polyrun.adapter.http.Frames` reads it."""
+
+    def read(self, timeout: float | None = None) -> tuple[StreamName, bytes] | None:
+        """Return stream and bytes, or ``None`` at the end."""
+        ...
+
+    def close(self) -> None:
+        """Give the stream up."""
+        ...
+
+
+_Stream = TypeVar("_Stream", bound="Output | ByteStream")
+
+
+class WholeOutput:
+    """All output of a container, from its *tail* last lines on, and with *follow* until it ends.
+
+    *open_output* opens what there is from the beginning, and follows it if told to; *open_deaths*
+    opens a stream in which something stands once the container has died; *runs* asks whether it runs.
+    """
+
+    def __init__(
+        self,
+        open_output: Callable[[bool], Output],
+        open_deaths: Callable[[], ByteStream],
+        runs: Callable[[], bool],
+        *,
+        tail: int | None,
+        follow: bool,
+    ) -> None:
+        self._open_output = open_output
+        self._open_deaths = open_deaths
+        self._runs = runs
+        self._follow = follow
+        # Bytes by stream that need not be read again.
+        self._seen: dict[StreamName, int] = {"stdout": 0, "stderr": 0}
+        self._open: list[Output | ByteStream] = []
+        self._closed = False
+        self._pieces = self._read_all(tail)
+
+    def read(self, timeout: float | None = None) -> tuple[StreamName, bytes] | None:
+        """Return stream and bytes, or ``None`` at the end; `TimeoutError` leaves it readable."""
+        end = None if timeout is None else time.monotonic() + timeout
+        for piece in self._pieces:
+            if piece is not None:
+                return piece
+            if end is not None and time.monotonic() >= end:
+                raise TimeoutError
+        return None
+
+    def close(self) -> None:
+        """Give the streams up, from any thread."""
+        self._closed = True
+        for stream in self._open:
+            stream.close()
+
+    def _read_all(self, tail: int | None) -> Iterator[Piece | None]:
+        """Yield the output; ``None`` says that there was none for a while."""
+        if tail is not None:
+            yield from self._last_lines(tail)
+            if not self._follow:
+                return
+        while not self._closed:
+            deaths = self._opened(self._open_deaths()) if self._follow and self._runs() else None
+            try:
+                # Asked again, since it may have died before its death could be heard of.
+                following = deaths is not None and self._runs()
+                yield from self._read_on(following, deaths)
+            finally:
+                if deaths is not None:
+                    self._put_away(deaths)
+            # A container that runs again, as by its restart policy, is followed again.
+            if not following and not (self._follow and self._runs()):
+                return
+
+    def _read_on(self, following: bool, deaths: ByteStream | None) -> Iterator[Piece | None]:
+        """Yield what is behind that which was seen, to the end or until the container has died."""
+        skip = dict(self._seen)
+        output = self._opened(self._open_output(following))
+        try:
+            while not (following and deaths is not None and _is_ready(deaths)):
+                try:
+                    found = output.read(_LOOK)
+                except TimeoutError:
+                    yield None
+                    continue
+                if found is None:
+                    return
+                name, data = found
+                known = min(skip[name], len(data))
+                skip[name] -= known
+                self._seen[name] += len(data) - known
+                if known < len(data):
+                    yield name, data[known:]
+        finally:
+            self._put_away(output)
+
+    def _last_lines(self, count: int) -> Iterator[Piece | None]:
+        """Read what there is, and yield the last *count* lines of both streams together."""
+        lines: deque[Piece] = deque()
+        for piece in self._read_on(following=False, deaths=None):
+            if piece is None:
+                yield None
+                continue
+            name, data = piece
+            for line in data.splitlines(keepends=True):
+                if lines and lines[-1][0] == name and not lines[-1][1].endswith(b"\n"):
+                    line = lines.pop()[1] + line  # noqa: PLW2901  # the rest of a line
+                lines.append((name, line))
+                if len(lines) > count:
+                    lines.popleft()
+        yield from lines
+
+    def _opened(self, stream: _Stream) -> _Stream:
+        self._open.append(stream)
+        if self._closed:
+            stream.close()
+        return stream
+
+    def _put_away(self, stream: Output | ByteStream) -> None:
+        stream.close()
+        self._open.remove(stream)
+
+
+def _is_ready(stream: ByteStream) -> bool:
+    try:
+        stream.read(0)
+    except TimeoutError:
+        return False
+    return True
