@@ -1,9 +1,11 @@
 """One typed API for containers: on Docker, on Podman, or on several hosts that look like one.
 
-import polyrun
+A first program:
 
-with polyrun.connect() as rt:
-    print(rt.run("alpine", ["echo", "hello"]).text)
+    import polyrun
+
+    with polyrun.connect() as rt:
+        print(rt.run("alpine", ["echo", "hello"]).text)
 """
 
 from __future__ import annotations
@@ -130,3 +132,9 @@ __all__ = [
     "connect",
     "runtimes",
 ]
+
+for _name in __all__:
+    _public = globals()[_name]
+    if getattr(_public, "__module__", "").startswith("polyrun._"):
+        # A traceback and a repr say where users find it, not where it is written.
+        _public.__module__ = "polyrun"
