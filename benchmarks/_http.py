@@ -42,7 +42,8 @@ class Connection(http.client.HTTPConnection):
         self.request(method, target, body=body, headers=sent)  # type: ignore[arg-type]  # an iterable, as its text says
         response = self.getresponse()
         if response.status >= 400:
-            raise WrongError(f"{method} {target}: {response.status} {response.read()[:300]!r}")
+            reason = response.read()[:300].decode("utf-8", "replace").strip()
+            raise WrongError(f"{method} {target}: {response.status} {reason}")
         return response
 
     def ask(self, method: str, target: str, *, body: object = None, headers: dict[str, str] | None = None) -> Any:

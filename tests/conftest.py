@@ -79,9 +79,10 @@ def watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail(f"not over after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, bark)
-    signal.alarm(seconds)
+    # Again and again, since what cleans up can hang as well.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 5)
     yield
-    signal.alarm(0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
 

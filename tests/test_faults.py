@@ -346,7 +346,7 @@ NONSENSE: dict[str, Callable[[socket.socket], None]] = {
     "no-utf-8": saying(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\xff\xfe\xff\xfe"),
     "a-number": saying(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n7"),
     "null": saying(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull"),
-    "an-object": saying(b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"what": true}'[:-1]),
+    "an-object": saying(b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"what": true}'),
     "rows-of-nothing": saying(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n[{}]"),
     "empty-500": saying(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"),
     "html-502": saying(b"HTTP/1.1 502 Bad\r\nContent-Length: 6\r\n\r\n<html>"),
@@ -362,8 +362,16 @@ class TestNonsense:
     """An engine that answers what no engine should: no exception but ours comes out, and soon."""
 
     @any_kind
-    @pytest.mark.parametrize("nonsense", NONSENSE)
-    @pytest.mark.parametrize("verb", ["ps", "inspect", "run", "exec", "logs", "build", "images", "version", "get"])
+    @pytest.mark.parametrize(
+        ("verb", "nonsense"),
+        [
+            (verb, nonsense)
+            for verb in ("ps", "inspect", "run", "exec", "logs", "build", "images", "version", "get")
+            for nonsense in NONSENSE
+            # These take the whole time each time.
+            if nonsense not in ("silence", "drip") or verb in ("ps", "run", "logs")
+        ],
+    )
     def test_every_verb_gives_an_error_of_ours(self, kind: str, nonsense: str, verb: str, place: Path):
         """Whatever comes back, the caller sees a `PolyrunError` that names the engine, within the deadline."""
         (place / "Dockerfile").write_text("FROM scratch\n")
@@ -380,7 +388,7 @@ class TestNonsense:
         }
         with (
             listening(place / "x.sock", engine_that_answers(kind, NONSENSE[nonsense])),
-            polyrun.connect(kind, url=f"unix://{place}/x.sock", timeout=TIMEOUT) as runtime,
+            polyrun.connect(kind, url=f"unix://{place}/x.sock", timeout=1) as runtime,
             soon(),
             pytest.raises(PolyrunError) as caught,
         ):

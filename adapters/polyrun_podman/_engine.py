@@ -125,6 +125,7 @@ class PodmanEngine(CompatEngine):
             limits=not rootless or (v2 and "memory" in (host.get("cgroupControllers") or ())),
             # Where its init is on this machine; the engine has the last word at a create.
             init=any(Path(path).exists() for path in _INITS),
+            host_gateway=False,
             keep_id=rootless,
             secrets=True,
             # Its timers are systemd's.
@@ -209,6 +210,14 @@ class PodmanEngine(CompatEngine):
                 engine=self._label,
                 hint='Use its device names: devices=["nvidia.com/gpu=all"].',
             )
+        if "host-gateway" in spec.extra_hosts.values():
+            # Written to /etc/hosts as it is, where it is no address.
+            raise Unsupported(
+                "Podman does not know host-gateway",
+                capability="host_gateway",
+                engine=self._label,
+                hint="The host has a name in every container of Podman: host.containers.internal.",
+            )
         fail = self._fail(f"create {spec.name}", ImageNotFound)
 
         def failed(reply: Reply) -> PolyrunError:
@@ -226,8 +235,8 @@ class PodmanEngine(CompatEngine):
         """List containers over its own API, whose list has exit code and health."""
         filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
         if not all:
-            # Without all it leaves out the paused ones.
-            filters["status"] = ["running", "paused", "restarting"]
+            # Without all it leaves out the paused ones; it has no state of restarting.
+            filters["status"] = ["running", "paused"]
         rows = self._own("GET", "/containers/json", "the containers", {"all": True, "filters": filters}).json()
         return [_listed(row) for row in rows or ()]
 

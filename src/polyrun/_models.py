@@ -744,6 +744,8 @@ class Capabilities:
     """Memory, CPU and process limits are kept (not rootless on cgroup v1)."""
     init: bool = True
     """``init=True``: the engine has an init to put in front."""
+    host_gateway: bool = True
+    """``extra_hosts={"name": "host-gateway"}`` is the host's address."""
     gpus: bool = False
     """``gpus=``."""
     keep_id: bool = False

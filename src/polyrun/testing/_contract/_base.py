@@ -179,7 +179,8 @@ class ContractFixtures:
         with tempfile.TemporaryDirectory() as folder:
             write_tree(Path(folder), {"Dockerfile": DOCKERFILE, "passwd": PASSWD, "group": GROUP})
             shutil.copy(busybox, Path(folder, "busybox"))
-            runtime.build(folder, tag=reference)
+            # The label makes it another image than that of somebody else who runs the contract now.
+            runtime.build(folder, tag=reference, labels={"contract": reference})
         yield reference
         runtime.rmi(reference, force=True)
 
@@ -191,7 +192,7 @@ class ContractFixtures:
         with tempfile.TemporaryDirectory() as folder:
             write_tree(Path(folder), {"Dockerfile": "FROM scratch\nCOPY busybox /busybox\n"})
             shutil.copy(busybox, Path(folder, "busybox"))
-            runtime.build(folder, tag=reference)
+            runtime.build(folder, tag=reference, labels={"contract": reference})
         yield reference
         runtime.rmi(reference, force=True)
 
