@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks._check import Checker
 from benchmarks._contenders import load
-from benchmarks._facts import Facts
+from benchmarks._facts import Facts, WrongError
 from benchmarks._jobs import JOBS
 
 ENOUGH = 0.15
@@ -45,7 +45,8 @@ def main() -> None:
         for line in sys.stdin:
             answer(**measure(work, checker, job.verb, json.loads(line)["calls"]))
     except Exception as error:  # noqa: BLE001  # whatever it is, this contender has failed
-        answer(error=" ".join(f"{type(error).__name__}: {error}".split())[:300])
+        said = str(error) if isinstance(error, WrongError) else f"{type(error).__name__}: {error}"
+        answer(error=" ".join(said.split())[:200])
 
 
 def measure(work: Any, checker: Checker, verb: str, calls: int) -> dict[str, object]:

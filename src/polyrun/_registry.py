@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Protocol, cast
 
-from polyrun._errors import ConnectError, InvalidArgument, NoRuntime, PermissionDenied, PolyrunError
+from polyrun._errors import ConnectError, InvalidArgument, NoRuntime, PolyrunError
 from polyrun._models import CheckReport, Finding, RuntimeInfo
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def connect(runtime: str | None = None, *, url: str | None = None, timeout: floa
     """
     if not 0 < timeout < float("inf"):
         raise InvalidArgument(f"a timeout is seconds, more than 0: {timeout!r}")
-    name, address = _split(runtime or (None if url else os.environ.get(_VARIABLE)), url)
+    if runtime is None and url is None:
+        runtime = os.environ.get(_VARIABLE) or None
+    name, address = _split(runtime, url)
     if name is not None:
         return _load(name)(address, timeout)
     if address is not None:
@@ -70,6 +72,8 @@ def runtimes() -> tuple[RuntimeInfo, ...]:
             report: CheckReport | None = getattr(error, "report", None)
             installed = report is None or all(finding.code != "sdk-missing" for finding in report.findings)
             found.append(RuntimeInfo(name=name, installed=installed, usable=False, reason=str(error), report=report))
+        except Exception as error:  # noqa: BLE001  # somebody's broken adapter is no reason to hide the others
+            found.append(RuntimeInfo(name=name, installed=True, usable=False, reason=_broken(error)))
     return tuple(found)
 
 
@@ -114,9 +118,11 @@ def _first(timeout: float) -> Runtime:
     for name in sorted(set(_entry_points()) - _ON_REQUEST, key=_rank):
         try:
             return _connect_or_other(name, timeout)
-        except (NoRuntime, ConnectError, PermissionDenied) as error:
+        except PolyrunError as error:
             tried.append(f"{name}: {error}")
-            report = report or error.report
+            report = report or getattr(error, "report", None)
+        except Exception as error:  # noqa: BLE001  # as in runtimes()
+            tried.append(f"{name}: {_broken(error)}")
     raise NoRuntime(
         "no container engine can be used" + "".join("\n- " + "\n    ".join(line.splitlines()) for line in tried),
         report=report,
@@ -156,6 +162,10 @@ def _load(name: str) -> Connect:
             hint=f"There is: {known}. Others come as packages with an entry point in the group {GROUP}.",
         )
     return cast("Connect", points[name].load())
+
+
+def _broken(error: Exception) -> str:
+    return f"its adapter is broken: {type(error).__name__}: {error}"
 
 
 def _report(name: str, reason: str) -> CheckReport:
