@@ -71,7 +71,8 @@ def _measure_engine(engine: str, path: str, jobs: Sequence[Job], options: argpar
                 print(f"{engine}: {job.title}: {len(found[0].rounds) - 1} rounds, {took:.0f} s", file=sys.stderr)
     finally:
         # What was measured before it ended, too.
-        print(text(table), flush=True)
+        if table.rows:
+            print(text(table), flush=True)
     return table
 
 

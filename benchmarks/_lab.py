@@ -88,9 +88,11 @@ class Lab:
         """Remove containers, images and files. The containers have their label from the image."""
         self._bare.close()
         try:
-            for row in self._bare.containers(self._label):
-                with suppress(WrongError):
-                    self._bare.remove(row["Id"], force=True)
+            # Twice: what a contender that was ended had asked for may come to be meanwhile.
+            for _ in range(2):
+                for row in self._bare.containers(self._label):
+                    with suppress(WrongError):
+                        self._bare.remove(row["Id"], force=True)
             for image in self._bare.images(self._label):
                 with suppress(WrongError):
                     self._bare.remove_image(image)

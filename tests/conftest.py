@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -73,7 +73,8 @@ def runtime(open_runtime: Callable[[], Runtime]) -> Iterator[Runtime]:
 @pytest.fixture(autouse=True)
 def watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that hangs: nothing in polyrun may."""
-    seconds = 600 if request.node.get_closest_marker("slow") else 120
+    item = cast("pytest.Item", request.node)  # pyright: ignore[reportUnknownMemberType]  # pytest's own gap
+    seconds = 600 if item.get_closest_marker("slow") else 120
 
     def bark(_signal: int, _frame: FrameType | None) -> None:
         pytest.fail(f"not over after {seconds} s")

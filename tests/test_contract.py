@@ -11,7 +11,7 @@ from polyrun import ContainerNotFound
 from polyrun.testing import RuntimeContract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from polyrun import Runtime
 
@@ -43,12 +43,6 @@ class TestContract(RuntimeContract):
             with suppress(ContainerNotFound):
                 container.rm(force=True)
         assert left == []
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def connect_again(cls, open_runtime: Callable[[], Runtime]) -> Callable[[], Runtime]:
-        """Return what opens a further runtime on the same engine."""
-        return open_runtime
 
     @pytest.fixture(scope="class")
     @classmethod

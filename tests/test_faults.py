@@ -11,11 +11,10 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
@@ -30,6 +29,9 @@ from polyrun import (
     PolyrunError,
     Runtime,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
 
 T = TypeVar("T")
 
@@ -52,7 +54,7 @@ def place() -> Iterator[Path]:
 
 
 @contextmanager
-def soon() -> Iterator[None]:
+def soon() -> Generator[None]:
     """Fail if the block takes long."""
     begin = time.monotonic()
     yield
@@ -79,7 +81,7 @@ def fixes(error: NoRuntime | ConnectError | PermissionDenied) -> str:
 
 
 @contextmanager
-def listening(path: Path, serve: Callable[[socket.socket], None] | None) -> Iterator[None]:
+def listening(path: Path, serve: Callable[[socket.socket], None] | None) -> Generator[None]:
     """Listen at *path*, and let *serve* have each connection; nobody accepts one if there is no *serve*."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(path))
@@ -115,6 +117,12 @@ def listening(path: Path, serve: Callable[[socket.socket], None] | None) -> Iter
         if serve:
             thread.join()
         path.unlink()
+
+
+def silent(connection: socket.socket) -> None:
+    """Read, and answer nothing."""
+    while connection.recv(65536):
+        pass
 
 
 def request(connection: socket.socket) -> bytes:
@@ -153,15 +161,15 @@ class TestNoEngine:
     """`connect` where there is nothing to connect to: each case is told apart, with the next step."""
 
     @any_kind
-    def test_a_missing_socket(self, kind: str, place: Path):
+    def test_a_missing_socket(self, kind: str, place: Path) -> None:
         """No socket means that the engine is not installed or not started."""
-        with soon(), pytest.raises(NoRuntime, match="missing.sock") as caught:
+        with soon(), pytest.raises(NoRuntime, match=r"missing\.sock") as caught:
             polyrun.connect(kind, url=f"unix://{place}/missing.sock", timeout=TIMEOUT)
         assert findings(caught.value) == ["socket-missing"]
         assert fixes(caught.value)
 
     @any_kind
-    def test_a_socket_below_a_file(self, kind: str, place: Path):
+    def test_a_socket_below_a_file(self, kind: str, place: Path) -> None:
         """A path that cannot exist is missing as well."""
         (place / "file").touch()
         with pytest.raises(NoRuntime) as caught:
@@ -169,7 +177,7 @@ class TestNoEngine:
         assert findings(caught.value) == ["socket-missing"]
 
     @any_kind
-    def test_a_file_in_place_of_the_socket(self, kind: str, place: Path):
+    def test_a_file_in_place_of_the_socket(self, kind: str, place: Path) -> None:
         """A file is no socket, and neither is a folder."""
         (place / "file").touch()
         for path in (place / "file", place):
@@ -178,7 +186,7 @@ class TestNoEngine:
             assert findings(caught.value) == ["not-a-socket"]
 
     @any_kind
-    def test_a_socket_that_nobody_serves(self, kind: str, place: Path):
+    def test_a_socket_that_nobody_serves(self, kind: str, place: Path) -> None:
         """A stale socket means that the engine is down."""
         with socket.socket(socket.AF_UNIX) as server:
             server.bind(f"{place}/stale.sock")
@@ -188,7 +196,7 @@ class TestNoEngine:
         assert fixes(caught.value)
 
     @any_kind
-    def test_a_socket_that_is_another_users(self, kind: str, place: Path):
+    def test_a_socket_that_is_another_users(self, kind: str, place: Path) -> None:
         """A socket without permission says so, and says nothing that opens it to everybody."""
         with listening(place / "own.sock", lambda connection: connection.close()):
             (place / "own.sock").chmod(0o660)
@@ -201,7 +209,7 @@ class TestNoEngine:
             assert "usermod -aG daemon" in fixes(caught.value)
 
     @any_kind
-    def test_a_socket_in_a_folder_that_is_closed(self, kind: str, place: Path):
+    def test_a_socket_in_a_folder_that_is_closed(self, kind: str, place: Path) -> None:
         """The folder that keeps a user out is named."""
         (place / "closed").mkdir(mode=0o700)
         with (
@@ -212,10 +220,10 @@ class TestNoEngine:
             polyrun.connect(kind, url=f"unix://{place}/closed/own.sock", timeout=TIMEOUT)
 
     @any_kind
-    def test_a_server_that_accepts_and_says_nothing(self, kind: str, place: Path):
+    def test_a_server_that_accepts_and_says_nothing(self, kind: str, place: Path) -> None:
         """A hung engine is given up on within the deadline."""
         with (
-            listening(place / "hung.sock", lambda connection: threading.Event().wait(30) and None),
+            listening(place / "hung.sock", silent),
             soon(),
             pytest.raises(ConnectError) as caught,
         ):
@@ -224,7 +232,7 @@ class TestNoEngine:
         assert fixes(caught.value)
 
     @any_kind
-    def test_a_server_that_does_not_accept(self, kind: str, place: Path):
+    def test_a_server_that_does_not_accept(self, kind: str, place: Path) -> None:
         """So is one whose queue is full."""
         with listening(place / "full.sock", None):
             waiting = [socket.socket(socket.AF_UNIX) for _ in range(80)]
@@ -252,7 +260,7 @@ class TestNoEngine:
         ],
         ids=["nginx", "anonymous", "ssh", "garbage", "nothing"],
     )
-    def test_a_server_that_is_no_engine(self, kind: str, place: Path, answer: bytes):
+    def test_a_server_that_is_no_engine(self, kind: str, place: Path, answer: bytes) -> None:
         """What answers, and not as an engine, is told."""
 
         def serve(connection: socket.socket) -> None:
@@ -265,7 +273,7 @@ class TestNoEngine:
         assert findings(caught.value) == ["not-an-engine"]
 
     @any_kind
-    def test_a_server_that_is_the_other_engine(self, kind: str, place: Path):
+    def test_a_server_that_is_the_other_engine(self, kind: str, place: Path) -> None:
         """Docker's client at Podman's socket, or the other way round, is told how to connect."""
         other = next(name for name in KINDS if name != kind)
         with (
@@ -276,18 +284,25 @@ class TestNoEngine:
         assert findings(caught.value) == [f"other-engine-{other}"]
         assert f'connect("{other}"' in fixes(caught.value)
 
-    def test_no_engine_at_all_lists_what_was_tried(self, place: Path, monkeypatch: pytest.MonkeyPatch):
+    def test_no_engine_at_all_lists_what_was_tried(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a name every engine is tried, and each is told with its reason and its next step."""
         monkeypatch.delenv("POLYRUN_RUNTIME", raising=False)
         monkeypatch.setenv("DOCKER_HOST", f"unix://{place}/docker.sock")
         monkeypatch.setenv("CONTAINER_HOST", f"unix://{place}/podman.sock")
         with pytest.raises(NoRuntime) as caught:
             polyrun.connect(timeout=TIMEOUT)
-        for part in ("docker", "podman", "DOCKER_HOST", "CONTAINER_HOST", f"{place}/docker.sock", f"{place}/podman.sock"):
+        for part in (
+            "docker",
+            "podman",
+            "DOCKER_HOST",
+            "CONTAINER_HOST",
+            f"{place}/docker.sock",
+            f"{place}/podman.sock",
+        ):
             assert part in str(caught.value)
 
     @any_kind
-    def test_a_check_raises_for_none_of_this(self, kind: str, place: Path):
+    def test_a_check_raises_for_none_of_this(self, kind: str, place: Path) -> None:
         """`polyrun.check` returns what `connect` would raise."""
         (report,) = polyrun.check(f"{kind}+unix://{place}/missing.sock")
         assert (report.ok, report.engine) == (False, kind)
@@ -296,7 +311,7 @@ class TestNoEngine:
 
 
 @contextmanager
-def nobody(kind: str) -> Iterator[None]:
+def nobody(kind: str) -> Generator[None]:
     """Be a user without rights for the block."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
@@ -372,7 +387,7 @@ class TestNonsense:
             if nonsense not in ("silence", "drip") or verb in ("ps", "run", "logs")
         ],
     )
-    def test_every_verb_gives_an_error_of_ours(self, kind: str, nonsense: str, verb: str, place: Path):
+    def test_every_verb_gives_an_error_of_ours(self, kind: str, nonsense: str, verb: str, place: Path) -> None:
         """Whatever comes back, the caller sees a `PolyrunError` that names the engine, within the deadline."""
         (place / "Dockerfile").write_text("FROM scratch\n")
         verbs: dict[str, Callable[[Runtime], object]] = {
@@ -396,7 +411,7 @@ class TestNonsense:
         assert kind in str(caught.value)
 
     @any_kind
-    def test_a_check_is_not_ok(self, kind: str, place: Path):
+    def test_a_check_is_not_ok(self, kind: str, place: Path) -> None:
         """An engine that answers a ping and not a list cannot be used, and a check raises nothing."""
         with (
             listening(place / "x.sock", engine_that_answers(kind, NONSENSE["html-502"])),
@@ -464,7 +479,16 @@ class OwnEngine:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *("unshare", "--mount", "--propagation=slave", "--pid", "--fork", "--kill-child", "--mount-proc"),
+                    *(
+                        "unshare",
+                        "--mount",
+                        "--propagation=slave",
+                        "--net",
+                        "--pid",
+                        "--fork",
+                        "--kill-child",
+                        "--mount-proc",
+                    ),
                     *("sh", "-euc", script, "sh", str(self._folder)),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -584,7 +608,7 @@ def long_call(request: pytest.FixtureRequest, runtime: Runtime, box: Container, 
 class TestHungEngine:
     """A real engine that accepts connections and does not answer."""
 
-    def test_connecting_is_given_up(self, engine: OwnEngine):
+    def test_connecting_is_given_up(self, engine: OwnEngine) -> None:
         """The error says that it hangs, and where to look."""
         engine.freeze()
         with soon(), pytest.raises(ConnectError) as caught:
@@ -594,7 +618,7 @@ class TestHungEngine:
         engine.connect().close()
 
     @pytest.mark.parametrize("verb", ["ps", "inspect", "exec", "run", "logs", "put", "stop", "images", "rm"])
-    def test_every_call_is_given_up(self, engine: OwnEngine, runtime: Runtime, box: Container, verb: str):
+    def test_every_call_is_given_up(self, engine: OwnEngine, runtime: Runtime, box: Container, verb: str) -> None:
         """Within the deadline there is an error; when the engine goes on, so does the runtime."""
         verbs: dict[str, Callable[[], object]] = {
             "ps": runtime.ps,
@@ -616,7 +640,7 @@ class TestHungEngine:
 
     def test_what_takes_long_is_given_up_as_well(
         self, engine: OwnEngine, long_call: Callable[[], object], runtime: Runtime
-    ):
+    ) -> None:
         """A call that waits for a container is not left to wait for an engine that hangs."""
         future = in_a_thread(long_call)
         time.sleep(1.5)  # until the call is under way
@@ -632,7 +656,7 @@ class TestHungEngine:
 class TestEngineThatDies:
     """A real engine that is killed in the middle of a call."""
 
-    def test_a_call_that_waits_for_an_answer_ends(self, engine: OwnEngine, runtime: Runtime):
+    def test_a_call_that_waits_for_an_answer_ends(self, engine: OwnEngine, runtime: Runtime) -> None:
         """A request that is under way is a `ConnectError`."""
         engine.freeze()
         future = in_a_thread(runtime.ps)
@@ -642,7 +666,7 @@ class TestEngineThatDies:
         assert isinstance(error, ConnectError)
         assert engine.kind in str(error)
 
-    def test_a_call_that_takes_long_ends(self, engine: OwnEngine, long_call: Callable[[], object]):
+    def test_a_call_that_takes_long_ends(self, engine: OwnEngine, long_call: Callable[[], object]) -> None:
         """The end of the engine is an error, and never taken for the end of a container or of a build."""
         future = in_a_thread(long_call)
         time.sleep(1.5)  # until the call is under way
@@ -652,7 +676,7 @@ class TestEngineThatDies:
         assert isinstance(error, (ConnectError, EngineError))
         assert engine.kind in str(error)
 
-    def test_a_runtime_survives_its_engine(self, engine: OwnEngine, runtime: Runtime):
+    def test_a_runtime_survives_its_engine(self, engine: OwnEngine, runtime: Runtime) -> None:
         """While the engine is away every call says so; when it is back the same object works again."""
         assert runtime.images()
         engine.kill()
@@ -664,7 +688,7 @@ class TestEngineThatDies:
         assert runtime.images()
         assert runtime.run("busybox", ["echo", "again"], network="none").text == "again\n"
 
-    def test_a_restart_between_two_calls_is_not_noticed(self, engine: OwnEngine, runtime: Runtime):
+    def test_a_restart_between_two_calls_is_not_noticed(self, engine: OwnEngine, runtime: Runtime) -> None:
         """A connection that was kept open to the old engine is not used for the new one."""
         assert runtime.images()
         engine.kill()

@@ -6,12 +6,15 @@ import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import polyrun
 from polyrun import ConnectError, InvalidArgument, NoRuntime, PolyrunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BUILT_IN = ("docker", "podman", "memory")
 
@@ -25,7 +28,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 class TestRuntimes:
-    def test_every_runtime_is_told_with_its_state(self):
+    def test_every_runtime_is_told_with_its_state(self) -> None:
         """What is known is listed, usable or not, and what is not usable has a reason."""
         found = {info.name: info for info in polyrun.runtimes()}
         assert set(BUILT_IN) <= set(found)
@@ -34,24 +37,24 @@ class TestRuntimes:
             assert not found[name].usable
             assert found[name].reason
 
-    def test_the_usual_engines_come_first(self):
+    def test_the_usual_engines_come_first(self) -> None:
         """The order is that in which `connect` tries them."""
         names = [info.name for info in polyrun.runtimes()]
         assert names[:2] == ["docker", "podman"]
 
-    def test_a_usable_runtime_has_a_report(self):
+    def test_a_usable_runtime_has_a_report(self) -> None:
         """It is that of its check."""
         (info,) = [info for info in polyrun.runtimes() if info.name == "memory"]
         assert info.report is not None
         assert info.report.ok
 
-    def test_a_check_is_of_all_or_of_one(self):
+    def test_a_check_is_of_all_or_of_one(self) -> None:
         """Every runtime has a report; none raises."""
         assert set(BUILT_IN) <= {report.engine for report in polyrun.check()}
         (report,) = polyrun.check("memory")
         assert (report.engine, report.ok) == ("memory", True)
 
-    def test_a_check_of_what_does_not_exist_is_not_ok(self):
+    def test_a_check_of_what_does_not_exist_is_not_ok(self) -> None:
         """Neither a name nor an address that is wrong raises."""
         for wrong in ("no-such-engine", "docker+unix:///no/such.sock", "docker+smtp://x", "ftp://x", ""):
             reports = polyrun.check(wrong)
@@ -59,18 +62,18 @@ class TestRuntimes:
 
 
 class TestConnect:
-    def test_a_runtime_is_found_by_its_name(self):
+    def test_a_runtime_is_found_by_its_name(self) -> None:
         """The name is that of an entry point."""
         with polyrun.connect("memory") as runtime:
             assert runtime.name == "memory"
 
-    def test_a_runtime_is_found_by_its_url(self):
+    def test_a_runtime_is_found_by_its_url(self) -> None:
         """What a runtime says where it is leads to it."""
         with polyrun.connect("memory") as runtime, polyrun.connect(runtime.url) as again:
             assert again.name == "memory"
             assert again.url == runtime.url
 
-    def test_a_url_may_stand_beside_the_name(self, tmp_path: Path):
+    def test_a_url_may_stand_beside_the_name(self, tmp_path: Path) -> None:
         """The engine is where the URL says, which may begin with its name as well."""
         for runtime, url in (
             ("docker", f"unix://{tmp_path}/x.sock"),
@@ -81,7 +84,7 @@ class TestConnect:
             with pytest.raises(NoRuntime, match=f"{tmp_path}/x.sock"):
                 polyrun.connect(runtime, url=url)
 
-    def test_the_environment_chooses_where_nothing_is_said(self, monkeypatch: pytest.MonkeyPatch):
+    def test_the_environment_chooses_where_nothing_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """``POLYRUN_RUNTIME`` is a name or a URL, and what the caller says wins over it."""
         monkeypatch.setenv("POLYRUN_RUNTIME", "memory")
         with polyrun.connect() as runtime:
@@ -95,7 +98,7 @@ class TestConnect:
         with pytest.raises(NoRuntime, match="no-such-engine"):
             polyrun.connect()
 
-    def test_the_runtime_in_memory_is_never_chosen_unasked(self):
+    def test_the_runtime_in_memory_is_never_chosen_unasked(self) -> None:
         """Without an engine there is an error, and not a runtime that runs nothing."""
         with pytest.raises(NoRuntime) as caught:
             polyrun.connect()
@@ -103,7 +106,7 @@ class TestConnect:
             assert name in str(caught.value)
         assert caught.value.report is not None
 
-    def test_an_unknown_name_is_told_with_those_there_are(self):
+    def test_an_unknown_name_is_told_with_those_there_are(self) -> None:
         """The error lists the runtimes, and how there come to be more."""
         with pytest.raises(NoRuntime) as caught:
             polyrun.connect("dokcer")
@@ -126,18 +129,18 @@ class TestConnect:
             ("podman", "/x.sock", "not an address"),
         ],
     )
-    def test_what_cannot_be_an_address_is_refused(self, runtime: str | None, url: str | None, said: str):
+    def test_what_cannot_be_an_address_is_refused(self, runtime: str | None, url: str | None, said: str) -> None:
         """The error says what is wrong."""
         with pytest.raises(InvalidArgument, match=said):
             polyrun.connect(runtime, url=url)
 
     @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
-    def test_a_timeout_is_a_time(self, timeout: float):
+    def test_a_timeout_is_a_time(self, timeout: float) -> None:
         """There is no waiting for ever."""
         with pytest.raises(InvalidArgument):
             polyrun.connect("memory", timeout=timeout)
 
-    def test_a_docker_context_that_is_not_there_is_told(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def test_a_docker_context_that_is_not_there_is_told(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """The rule that chose it is named, and what shows the others."""
         monkeypatch.delenv("DOCKER_HOST")
         monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
@@ -154,7 +157,7 @@ class TestOutsideAdapters:
     @pytest.fixture
     def site(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """Return a folder in which distributions are found."""
-        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
         return tmp_path
 
     def install(self, site: Path, name: str, code: str) -> None:
@@ -165,7 +168,7 @@ class TestOutsideAdapters:
         (info / "entry_points.txt").write_text(f"[polyrun.runtimes]\n{name} = {name}_adapter:connect\n")
         (site / f"{name}_adapter.py").write_text(textwrap.dedent(code))
 
-    def test_an_adapter_is_found_by_its_name(self, site: Path):
+    def test_an_adapter_is_found_by_its_name(self, site: Path) -> None:
         """It is given the URL and the timeout."""
         self.install(
             site,
@@ -183,13 +186,13 @@ class TestOutsideAdapters:
         assert sys.modules["elsewhere_adapter"].asked == [("tcp://host:1", 7)]
         assert "elsewhere" in {info.name for info in polyrun.runtimes()}
 
-    def test_an_error_in_an_adapter_is_not_hidden(self, site: Path):
+    def test_an_error_in_an_adapter_is_not_hidden(self, site: Path) -> None:
         """What is wrong with it is what its user sees, who asked for it."""
         self.install(site, "broken", "raise ZeroDivisionError('mine')")
         with pytest.raises(ZeroDivisionError, match="mine"):
             polyrun.connect("broken")
 
-    def test_a_broken_adapter_does_not_hide_the_others(self, site: Path):
+    def test_a_broken_adapter_does_not_hide_the_others(self, site: Path) -> None:
         """A list of what there is tells that it is broken, and goes on."""
         self.install(site, "ruined", "import no_such_module_at_all")
         found = {info.name: info for info in polyrun.runtimes()}
@@ -202,7 +205,7 @@ class TestWithoutSdks:
     """The core needs no SDK, and explains what to install."""
 
     @pytest.mark.parametrize("sdk", ["docker", "podman"])
-    def test_a_missing_sdk_is_told_with_what_to_install(self, sdk: str):
+    def test_a_missing_sdk_is_told_with_what_to_install(self, sdk: str) -> None:
         """The error has the command that installs it, and so has the list of runtimes."""
         script = f"""
             import sys
@@ -224,7 +227,7 @@ class TestWithoutSdks:
         assert f"polyrun-sdk[{sdk}]" in done.stdout
         assert done.stdout.endswith("[False]\n")
 
-    def test_the_error_is_one_of_ours(self):
+    def test_the_error_is_one_of_ours(self) -> None:
         """Whatever an engine lacks, it is a `PolyrunError`."""
         for name in ("docker", "podman"):
             with pytest.raises(PolyrunError):

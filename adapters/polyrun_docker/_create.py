@@ -23,7 +23,7 @@ def create_body(spec: ContainerSpec, *, selinux: bool) -> dict[str, Any]:
         "PortBindings": _bindings(spec),
         "Mounts": [_mount(mount) for mount in mounts],
         "Binds": [_bind(mount) for mount in binds],
-        "Tmpfs": {**spec.tmpfs, **{mount.target: "" for mount in spec.mounts if mount.type == "tmpfs"}},
+        "Tmpfs": {**spec.tmpfs, **_memory(spec)},
         "ReadonlyRootfs": spec.read_only,
         "CapAdd": list(spec.cap_add),
         "CapDrop": list(spec.cap_drop),
@@ -82,6 +82,10 @@ def _bindings(spec: ContainerSpec) -> dict[str, list[dict[str, str]]]:
         row = {"HostIp": port.host_ip, "HostPort": str(port.host or "")}
         bindings.setdefault(f"{port.container}/{port.protocol}", []).append(row)
     return bindings
+
+
+def _memory(spec: ContainerSpec) -> dict[str, str]:
+    return {mount.target: "ro" if mount.read_only else "" for mount in spec.mounts if mount.type == "tmpfs"}
 
 
 def _mount(mount: Mount) -> dict[str, Any]:

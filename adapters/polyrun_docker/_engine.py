@@ -27,6 +27,7 @@ from polyrun.adapter.http import (
     failure,
     health,
     image_name,
+    label_filters,
     labels,
     moment,
     ports,
@@ -74,7 +75,7 @@ class DockerEngine(CompatEngine):
         Failure(404, r"no such image", ImageNotFound),
         Failure(404, r"network .* not found|no such network", NetworkNotFound),
         # A container whose removal has begun answers 409 to everything.
-        Failure(409, r"marked for removal|dead or", ContainerNotFound),
+        Failure(409, r"marked for removal|dead or|removal of container .* is already in progress", ContainerNotFound),
         Failure(409, r"is not running|is paused, unpause|container .* is paused", NotRunning),
         Failure(409, r"container name .* is already in use", Conflict),
         Failure(409, r"used by|is using|in use|dependent child images", InUse),
@@ -91,7 +92,7 @@ class DockerEngine(CompatEngine):
         self._endpoint = endpoint
         label = f"docker+{endpoint.url}"
         super().__init__(
-            HttpClient(unix_pool(endpoint.path), engine=label, timeout=timeout, broken=self._broken),
+            HttpClient(lambda: unix_pool(endpoint.path), engine=label, timeout=timeout, broken=self._broken),
             name="docker",
             url=label,
             host_address="127.0.0.1",
@@ -114,8 +115,9 @@ class DockerEngine(CompatEngine):
 
     def create(self, spec: ContainerSpec) -> str:
         """Make a container; what this engine would ignore in silence is refused."""
-        if spec.userns == "keep-id":
-            raise self._unsupported("userns='keep-id'", "keep_id", "It is a feature of rootless Podman.")
+        if spec.userns not in (None, "host"):
+            # Anything else is ignored in silence.
+            raise self._unsupported(f"userns={spec.userns!r}", "keep_id", "It is a feature of Podman.")
         if spec.secrets:
             raise self._unsupported("secrets", "secrets", "Docker has them for Swarm services only; mount a file.")
         if spec.gpus is not None and not self.capabilities.gpus:
@@ -166,10 +168,8 @@ class DockerEngine(CompatEngine):
 
     def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:
         """List containers in one request; the rest of what is known stands in ``Status``."""
-        filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
-        rows = self._get(
-            "/containers/json", "the containers", {"all": all or None, "filters": filters if labels else None}
-        ).json()
+        filters = label_filters(labels)
+        rows = self._get("/containers/json", "the containers", {"all": all or None, "filters": filters or None}).json()
         return [_listed(row) for row in rows]
 
     def qualified(self, reference: str) -> str:

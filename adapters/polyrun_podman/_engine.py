@@ -31,6 +31,7 @@ from polyrun.adapter.http import (
     health,
     image_name,
     inspected_image,
+    label_filters,
     labels,
     listed_image,
     moment,
@@ -62,6 +63,9 @@ _EXEC_FAILURE = re.compile(
 
 _INITS = ("/usr/libexec/podman/catatonit", "/usr/local/libexec/podman/catatonit", "/usr/lib/podman/catatonit")
 
+_VANISHED = 10
+"""How often a list is tried in which an image vanished."""
+
 _HEALTH_BOUND = 30.0
 """Seconds for one health check, which runs within the request."""
 
@@ -80,6 +84,7 @@ class PodmanEngine(CompatEngine):
 
     failures: ClassVar[tuple[Failure, ...]] = (
         Failure(None, r"no such container|no container with", ContainerNotFound),
+        Failure(None, r"no such exec session", ContainerNotFound),
         Failure(None, r"image not known|no such image", ImageNotFound),
         Failure(None, r"network not found", NetworkNotFound),
         Failure(None, r"name .* is already in use|name is already in use", Conflict),
@@ -101,7 +106,7 @@ class PodmanEngine(CompatEngine):
         self._endpoint = endpoint
         label = f"podman+{endpoint.url}"
         super().__init__(
-            HttpClient(unix_pool(endpoint.path), engine=label, timeout=timeout, broken=self._broken),
+            HttpClient(lambda: unix_pool(endpoint.path), engine=label, timeout=timeout, broken=self._broken),
             name="podman",
             url=label,
             host_address="127.0.0.1",
@@ -171,7 +176,15 @@ class PodmanEngine(CompatEngine):
 
     def images(self) -> Sequence[Image]:
         """List images."""
-        return [listed_image(row) for row in self._own("GET", "/images/json", "the images").json() or ()]
+        for attempt in range(_VANISHED):
+            try:
+                rows = self._own("GET", "/images/json", "the images").json()
+                return [listed_image(row) for row in rows or ()]
+            except ImageNotFound:
+                # An image that vanishes while it is listed fails the whole list here.
+                if attempt == _VANISHED - 1:
+                    raise
+        return []
 
     def image(self, image: str) -> ImageDetail:
         """Return one image."""
@@ -233,7 +246,7 @@ class PodmanEngine(CompatEngine):
 
     def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:
         """List containers over its own API, whose list has exit code and health."""
-        filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
+        filters = label_filters(labels)
         if not all:
             # Without all it leaves out the paused ones; it has no state of restarting.
             filters["status"] = ["running", "paused"]
@@ -335,11 +348,17 @@ class PodmanEngine(CompatEngine):
         whole = WholeOutput(
             output,
             lambda: self._deaths(container),
-            lambda: self.container(container).container.state in ("running", "paused", "restarting"),
+            lambda: self._runs(container),
             tail=request.tail,
             follow=request.follow,
         )
         return HttpLogs(whole, tty=tty, timed=request.timestamps)
+
+    def _runs(self, container: str) -> bool:
+        try:
+            return self.container(container).container.state in ("running", "paused", "restarting")
+        except ContainerNotFound:
+            return False
 
     def _deaths(self, container: str) -> HttpStream:
         return self._http.stream(

@@ -12,6 +12,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from polyrun import ContainerNotFound
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -102,7 +104,10 @@ class WholeOutput:
     def _read_on(self, following: bool, deaths: ByteStream | None) -> Iterator[Piece | None]:
         """Yield what is behind that which was seen, to the end or until the container has died."""
         skip = dict(self._seen)
-        output = self._opened(self._open_output(following))
+        try:
+            output = self._opened(self._open_output(following))
+        except ContainerNotFound:
+            return  # removed meanwhile, which ends its output
         try:
             while not (following and deaths is not None and _is_ready(deaths)):
                 try:
@@ -123,19 +128,21 @@ class WholeOutput:
 
     def _last_lines(self, count: int) -> Iterator[Piece | None]:
         """Read what there is, and yield the last *count* lines of both streams together."""
-        lines: deque[Piece] = deque()
+        lines: deque[tuple[StreamName, list[bytes]]] = deque()
         for piece in self._read_on(following=False, deaths=None):
             if piece is None:
                 yield None
                 continue
             name, data = piece
-            for line in data.splitlines(keepends=True):
-                if lines and lines[-1][0] == name and not lines[-1][1].endswith(b"\n"):
-                    line = lines.pop()[1] + line  # noqa: PLW2901  # the rest of a line
-                lines.append((name, line))
+            for part in data.splitlines(keepends=True):
+                if lines and lines[-1][0] == name and not lines[-1][1][-1].endswith(b"\n"):
+                    lines[-1][1].append(part)  # the rest of a line
+                    continue
+                lines.append((name, [part]))
                 if len(lines) > count:
                     lines.popleft()
-        yield from lines
+        for name, parts in lines:
+            yield name, b"".join(parts)
 
     def _opened(self, stream: _Stream) -> _Stream:
         self._open.append(stream)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict, T
 
 from attr import evolve, field, frozen
 
-from polyrun._errors import CommandFailed, ContainerNotFound, InvalidArgument
-from polyrun._parse import parse_command, parse_duration, parse_size, short_id
+from polyrun._errors import ContainerNotFound, InvalidArgument
+from polyrun._parse import is_text, parse_command, parse_duration, parse_size, short_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -120,14 +120,14 @@ class Mount:
         """Refuse what no engine takes, before one drops it."""
         if self.type not in ("bind", "volume", "tmpfs"):
             raise InvalidArgument(f"not a type of mount: {self.type!r}", hint="It is bind, volume or tmpfs.")
-        if not self.target.startswith("/"):
-            raise InvalidArgument(f"a mount's target is an absolute path in the container: {self.target!r}")
+        if not self.target.startswith("/") or not self.target.strip("/"):
+            raise InvalidArgument(f"a mount's target is an absolute path below / in the container: {self.target!r}")
         if self.type == "bind" and not self.source.startswith("/"):
             raise InvalidArgument(f"a bind mount's source is an absolute path of the host: {self.source!r}")
         if self.type == "volume" and self.source and not _VOLUME.fullmatch(self.source):
             raise InvalidArgument(
                 f"not the name of a volume: {self.source!r}",
-                hint="A name has letters, digits, '_', '.' and '-', and begins with a letter or digit.",
+                hint="A name has two or more letters, digits, '_', '.' and '-', and begins with a letter or digit.",
             )
 
     @classmethod
@@ -157,7 +157,7 @@ class Mount:
         return ":".join([self.source, self.target, *([",".join(words)] if words else [])])
 
 
-_VOLUME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+_VOLUME = re.compile(r"[A-Za-z0-9][\w.-]+", re.ASCII)
 
 MountLike: TypeAlias = str | Mount
 """How a mount can be written."""
@@ -180,12 +180,16 @@ class Limits:
 
     def __attrs_post_init__(self) -> None:
         """Refuse limits that mean nothing."""
-        for name, value in (("cpus", self.cpus), ("pids", self.pids), ("memory", self.memory)):
-            if value is not None and value <= 0:
-                raise InvalidArgument(f"a limit on {name} is more than 0: {value!r}")
+        for name, value, least in (("cpus", self.cpus, 0.01), ("pids", self.pids, 1), ("memory", self.memory, 1)):
+            if value is not None and not least <= value < _MOST:
+                raise InvalidArgument(f"not a limit on {name}: {value!r}", hint=f"The least is {least}.")
 
     def __bool__(self) -> bool:
         return any(value is not None for value in (self.memory, self.cpus, self.pids))
+
+
+_MOST = 2**63
+"""Engines hold numbers in 64 bits."""
 
 
 def _health_command(command: Sequence[str] | str) -> tuple[str, ...] | str:
@@ -206,6 +210,17 @@ class HealthCheck:
     timeout: float = field(default=30.0, converter=parse_duration)
     retries: int = 3
     start_period: float = field(default=0.0, converter=parse_duration)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what one engine refuses, and the other runs as it likes."""
+        if self.retries < 1:
+            raise InvalidArgument(f"a health check has one retry at the least: {self.retries!r}")
+        for name, value in (("interval", self.interval), ("timeout", self.timeout)):
+            if value < _SHORTEST:
+                raise InvalidArgument(f"the {name} of a health check is a millisecond at the least: {value!r}")
+
+
+_SHORTEST = 0.001
 
 
 # The specification of a container
@@ -259,6 +274,8 @@ def _string_map(pairs: Mapping[str, str]) -> Mapping[str, str]:
         if not all(isinstance(cast("object", word), str) for word in (key, value)):
             # The value may be a secret: only its type is shown.
             raise InvalidArgument(f"{key!r} needs a string as its value, not {type(value).__name__}")
+        if not is_text(key) or not is_text(value):
+            raise InvalidArgument(f"{key!r}, or its value, is not text that UTF-8 can hold")
     return copy
 
 
@@ -332,6 +349,7 @@ def _entrypoint(entrypoint: Sequence[str] | None) -> tuple[str, ...] | None:
     return parse_command(entrypoint, what="entrypoint")
 
 
+_ADDRESS = re.compile(r"[0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(%\w+)?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]+", re.ASCII)
 _RESTART = re.compile(r"no|always|unless-stopped|on-failure(?::\d+)?")
 
@@ -429,8 +447,29 @@ class ContainerSpec:
             raise InvalidArgument(f"a workdir is an absolute path in the container: {self.workdir!r}")
         if self.aliases and self.network in (None, "host", "none", "bridge"):
             raise InvalidArgument("aliases are names in a network of your own", hint='Add network="…".')
+        self._check_places()
+        if isinstance(cast("object", self.stop_timeout), float) or not 0 <= self.stop_timeout < _MOST:
+            raise InvalidArgument(f"a stop_timeout is whole seconds, 0 or more: {self.stop_timeout!r}")
+        if self.user is not None and not re.fullmatch(r"[^:\s]+(:[^:\s]+)?", self.user):
+            raise InvalidArgument(f"not a user: {self.user!r}", hint='Write "name", "1000" or "1000:1000".')
         if self.platform is not None and not re.fullmatch(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?", self.platform):
             raise InvalidArgument(f"not a platform: {self.platform!r}", hint='It reads "linux/arm64".')
+
+    def _check_places(self) -> None:
+        """Refuse mounts over each other, relative paths, and hosts without an address."""
+        targets = [mount.target.rstrip("/") for mount in self.mounts] + [path.rstrip("/") for path in self.tmpfs]
+        for target in targets:
+            if not target.startswith("/") or targets.count(target) > 1:
+                raise InvalidArgument(
+                    f"each mount and tmpfs has an absolute path in the container of its own: {target!r}"
+                )
+        for device in self.devices:
+            # The second form is the Container Device Interface's: "vendor/class=name".
+            if not device.startswith("/") and "=" not in device:
+                raise InvalidArgument(f"a device is an absolute path of the host: {device!r}")
+        for host, address in self.extra_hosts.items():
+            if address != "host-gateway" and not _ADDRESS.fullmatch(address):
+                raise InvalidArgument(f"{host!r} needs an address: {address!r}", hint='Write {"db": "10.0.0.5"}.')
 
 
 def container_spec(
@@ -681,21 +720,6 @@ class ExecResult:
     def text(self) -> str:
         """The standard output as UTF-8; what is not UTF-8 becomes U+FFFD."""
         return self.stdout.decode("utf-8", "replace")
-
-
-def checked(result: _Result, what: str, engine: str) -> _Result:
-    """Return *result*, or raise `CommandFailed` for an exit code that is not 0."""
-    if result.exit_code == 0:
-        return result
-    last = (result.stderr or result.stdout).decode("utf-8", "replace").strip().splitlines()[-5:]
-    raise CommandFailed(
-        f"{what} ended with exit code {result.exit_code}" + "".join(f"\n  | {line}" for line in last),
-        result=result,
-        engine=engine,
-    )
-
-
-_Result = TypeVar("_Result", RunResult, ExecResult)
 
 
 @frozen(kw_only=True)

@@ -73,9 +73,18 @@ def parse_command(command: Sequence[str] | None, *, what: str = "command") -> tu
     for word in words:
         if not isinstance(cast("object", word), str):  # callers without a type checker
             raise InvalidArgument(f"a {what} is a sequence of strings; this one holds {word!r}")
-        if "\0" in word:
-            raise InvalidArgument(f"a {what} cannot hold a NUL character: {word!r}")
+        if "\0" in word or not is_text(word):
+            raise InvalidArgument(f"a {what} cannot hold a NUL character, or what is not UTF-8: {word!r}")
     return words
+
+
+def is_text(word: str) -> bool:
+    """Whether *word* can be sent: what Python made of bytes that are not UTF-8 is replaced by engines."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @frozen

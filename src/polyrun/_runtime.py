@@ -266,6 +266,8 @@ class Runtime(Protocol):
 
         With *timeout*, or Ctrl-C, the process is killed inside the container, with its children.
         This takes a ``/bin/sh`` in the image; without one the process goes on, and the error says so.
+        They are known by the variable ``POLYRUN_EXEC`` in their environment, which the command
+        sees; a child that gives its environment up, as under ``env -i``, is not found.
 
         Raises:
             NotRunning: the container is not running, or is paused.

@@ -321,5 +321,7 @@ class ContainerDetail:
     cpus: float | None = None
     pids: int | None = None
     """The limits as the engine keeps them; ``None`` where it keeps none."""
+    env: tuple[str, ...] = field(default=(), repr=False)
+    """The values of its environment that may be secrets, to keep them out of messages."""
     requested_ports: tuple[str, ...] = ()
     """The published ports by their text form (``"80/tcp"``), also before the start."""

@@ -16,6 +16,7 @@ from attr import evolve
 
 from polyrun import (
     BuildFailed,
+    CommandFailed,
     Conflict,
     ConnectError,
     Container,
@@ -34,15 +35,16 @@ from polyrun import (
     RunResult,
     Unsupported,
 )
-from polyrun._models import checked, container_spec, environment
+from polyrun._models import container_spec, environment
 from polyrun._parse import is_image_id, parse_command
 from polyrun.adapter._archive import pack, unpack
 from polyrun.adapter._context import open_context
 from polyrun.adapter._engine import BuildRequest, ExecRequest, LogRequest
 from polyrun.adapter._naming import CALL_LABEL, made_by, new_name, shown
+from polyrun.adapter._secrets import hiding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
 
@@ -94,6 +96,13 @@ _ENDING = 5.0
 """Seconds that the ending of a process may take, once it was told to."""
 
 _POLL = 0.05
+
+_LAST_LINES = 5
+_LAST_BYTES = 4096
+_LINE = 200
+"""How much output, and how much of a line, a message has."""
+
+_Result = TypeVar("_Result", RunResult, ExecResult)
 
 
 class EngineRuntime:
@@ -292,7 +301,7 @@ class EngineRuntime:
                 f"run waits for the end, and restart={spec.restart!r} has none", hint="Use spawn for a service."
             )
         _check_timeout(timeout)
-        what = f"{' '.join(spec.command or ('its own command',))} in {spec.image}"
+        what = f"{_brief(spec.command or ('its own command',), hiding(spec.env.values()))} in {spec.image}"
         result, late = None, None
         with self._created("run", spec) as (identifier, _):
             # Output is collected by attaching before the start: the logs of a container that is
@@ -316,7 +325,19 @@ class EngineRuntime:
             raise DeadlineExceeded(
                 f"{what} was not done after {timeout:g} seconds, and was killed", engine=self._label
             ) from late
-        return checked(result, what, self._label) if check else result
+        return self._checked(result, what, spec.env) if check else result
+
+    def _checked(self, result: _Result, what: str, env: Mapping[str, str]) -> _Result:
+        """Return *result*, or raise `CommandFailed` with the last lines of output, and no value of *env*."""
+        if result.exit_code == 0:
+            return result
+        last = (result.stderr or result.stdout)[-_LAST_BYTES:].decode("utf-8", "replace")
+        hide = hiding(env.values())
+        raise CommandFailed(
+            f"{what} ended with exit code {result.exit_code}" + _quoted(hide(last).splitlines()[-_LAST_LINES:]),
+            result=result,
+            engine=self._label,
+        )
 
     def _exit_code(self, identifier: str, timeout: float | None) -> int:
         """Return the exit code of a container whose output has ended, which is rarely before its end."""
@@ -456,7 +477,7 @@ class EngineRuntime:
             stdin=input is not None,
             tty=tty,
         )
-        what = f"{words[0]} in {shown(name)}"
+        what = f"{_brief(words, hiding((env or {}).values()))} in {shown(name)}"
         left = _deadline(timeout)
         with _closing(self._engine.exec(name, request)) as execution:
             try:
@@ -470,7 +491,10 @@ class EngineRuntime:
                     f"{what} was not done after {timeout:g} seconds, "
                     + ("and was killed" if ended else "and still runs: it could not be killed from inside"),
                     engine=self._label,
-                    hint="" if ended else "This takes a /bin/sh in the image. Stop or kill the container to end it.",
+                    hint=""
+                    if ended
+                    else "This takes a /bin/sh in the image, and a container that is not paused."
+                    " Stop or kill the container to end it.",
                 ) from error
             except BaseException:
                 self._end_exec(name, request, token, execution)
@@ -481,7 +505,7 @@ class EngineRuntime:
             reason = outcome.failure if words[0] in outcome.failure else f"{words[0]}: {outcome.failure}"
             stdout, stderr = b"", reason.encode() + b"\n"
         result = ExecResult(outcome.exit_code, stdout, stderr, outcome.raw_exit_code)
-        return checked(result, what, self._label) if check else result
+        return self._checked(result, what, env or {}) if check else result
 
     def _outcome(self, execution: Execution, left: Callable[[], float | None]) -> ExecOutcome:
         """Return how a process ended whose output has ended, which is rarely before its end."""
@@ -560,7 +584,7 @@ class EngineRuntime:
     def kill(self, container: ContainerLike, signal: str | int = "KILL") -> None:
         """Send a signal; see `polyrun.Runtime.kill`."""
         word = str(signal).upper().removeprefix("SIG")
-        if not re.fullmatch(r"[A-Z]+[0-9]?([+-][0-9]+)?|[0-9]{1,2}", word) or word == "0":
+        if not re.fullmatch(r"[A-Z]+[0-9]?([+-][0-9]+)?|[1-9]|[1-5][0-9]|6[0-4]", word):
             raise InvalidArgument(f"not a signal: {signal!r}", hint='A signal is "TERM", "SIGTERM" or 15.')
         self._engine.kill(_name(container), word)
 
@@ -609,7 +633,8 @@ class EngineRuntime:
             now = self._mine(detail.container)
             if now.state in ("created", "exited", "dead", "removing"):
                 raise NotRunning(
-                    f"{shown(name)} is {now.state} and will not become ready{self._last_words(now)}", engine=self._label
+                    f"{shown(name)} is {now.state} and will not become ready{self._last_words(now, detail.env)}",
+                    engine=self._label,
                 )
             if now.state == "running":
                 if probe is not None:
@@ -628,13 +653,13 @@ class EngineRuntime:
             time.sleep(pause)
             pause = min(pause * 1.5, 0.2)
 
-    def _last_words(self, container: Container) -> str:
+    def _last_words(self, container: Container, secret: Iterable[str]) -> str:
         if container.exit_code is None:
             return ""
         lines: list[str] = []
         with suppress(PolyrunError), self.logs(container, tail=5) as stream:
             lines = b"".join(chunk.data for chunk in stream).decode("utf-8", "replace").splitlines()
-        return f" (exit code {container.exit_code})" + "".join(f"\n  | {line}" for line in lines)
+        return f" (exit code {container.exit_code})" + _quoted(hiding(secret)(line) for line in lines)
 
     def rm(self, container: ContainerLike, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a container; see `polyrun.Runtime.rm`."""
@@ -756,6 +781,17 @@ class Logs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _quoted(lines: Iterable[str]) -> str:
+    """Return lines of output as part of a message, each cut to what can be read."""
+    return "".join(f"\n  | {line if len(line) <= _LINE else line[:_LINE] + '…'}" for line in lines)
+
+
+def _brief(command: Sequence[str], hide: Callable[[str], str]) -> str:
+    """Return a command for a message."""
+    text = hide(" ".join(command).replace("\n", " "))
+    return text if len(text) <= _LINE else text[:_LINE] + "…"
 
 
 def _feed(stream: ProcessStream, data: bytes) -> None:

@@ -30,6 +30,7 @@ from polyrun import (
 from polyrun.adapter._engine import ExecOutcome, PathStat
 from polyrun.adapter._failures import start_failed, start_failure
 from polyrun.adapter._naming import shown
+from polyrun.adapter._secrets import hiding
 from polyrun.adapter.http import _convert
 from polyrun.adapter.http._frames import HttpLogs, HttpProcess, open_output
 from polyrun.adapter.http._transport import deadline, segment
@@ -208,7 +209,7 @@ class CompatEngine(ABC):
             "forcerm": True,
         }
         left = deadline(timeout)
-        story = BuildStory(on_event, hide=[value for value in request.args.values() if value])
+        story = BuildStory(on_event, hide=request.args.values())
         what = f"the build of {request.reference or request.dockerfile}"
 
         def fail(reply: Reply) -> PolyrunError:
@@ -598,10 +599,10 @@ class HttpExecution(HttpProcess):
 class BuildStory:
     """What a build's stream of events says: its progress, its image, or its failure."""
 
-    def __init__(self, on_event: Callable[[Progress], None], *, hide: Sequence[str]) -> None:
+    def __init__(self, on_event: Callable[[Progress], None], *, hide: Iterable[str]) -> None:
         self.image: str | None = None
         self._on_event = on_event
-        self._hide = hide
+        self._shown = hiding(hide)
         self._step: str | None = None
         self._output: list[str] = []
 
@@ -621,22 +622,17 @@ class BuildStory:
     def _line(self, line: str) -> None:
         if not line:
             return
-        line = self._shown(line)
         found = _STEP.fullmatch(line)
         if found:
-            number, total, self._step = int(found[1]), int(found[2]), found[3]
+            number, total, self._step = int(found[1]), int(found[2]), self._shown(found[3])
             self._output.clear()
-            self._on_event(Progress(kind="step", text=found[3], step=number, steps=total))
+            self._on_event(Progress(kind="step", text=self._step, step=number, steps=total))
             return
+        line = self._shown(line)
         # "--->" is Docker's own talk of layers and containers, not output of the step.
         if not line.startswith((" --->", "--> ", "Removing intermediate")):
             self._output = [*self._output[1 - _OUTPUT_KEPT :], line]
         self._on_event(Progress(kind="output", text=line))
-
-    def _shown(self, text: str) -> str:
-        for value in self._hide:
-            text = text.replace(value, "…")
-        return text
 
     def failed(self, what: str, problem: str, engine: str) -> BuildFailed:
         """Return the error, with the step and the last lines of output."""

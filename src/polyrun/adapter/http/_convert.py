@@ -64,6 +64,12 @@ def labels(found: Mapping[str, str] | None) -> dict[str, str]:
     return {name: value for name, value in (found or {}).items() if name != "io.buildah.version"}
 
 
+def label_filters(wanted: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the filters of a list for labels; one with ``=`` in its name cannot be asked for, and is not."""
+    rows = [f"{name}={value}" for name, value in wanted.items() if "=" not in name]
+    return {"label": rows} if rows else {}
+
+
 def image_name(engine_name: str, found: Mapping[str, str] | None) -> str:
     """Return what the image was called at the creation, for a container that polyrun made."""
     return (found or {}).get(IMAGE_LABEL) or familiar(engine_name)
@@ -128,8 +134,18 @@ def inspected(raw: Mapping[str, Any]) -> ContainerDetail:
         memory=host.get("Memory") or None,
         cpus=_cpus(host),
         pids=host.get("PidsLimit") or None,
+        env=tuple(_values(config.get("Env") or ())),
         requested_ports=tuple(sorted(name for name, rows in part(host, "PortBindings").items() if rows)),
     )
+
+
+# What every container has, and no secret is in.
+_PLAIN = frozenset({"PATH", "HOME", "HOSTNAME", "TERM", "LANG", "container"})
+
+
+def _values(env: Iterable[str]) -> Iterable[str]:
+    pairs = (line.partition("=") for line in env)
+    return (value for name, _, value in pairs if name not in _PLAIN)
 
 
 def _cpus(host: Mapping[str, Any]) -> float | None:

@@ -124,6 +124,7 @@ class HttpProcess:
     def __init__(self, stream: HttpStream, *, tty: bool) -> None:
         self._stream = stream
         self._tty = tty
+        self._within_line = False
         self._output = open_output(stream, tty=tty)
 
     def read(self, timeout: float | None = None) -> tuple[StreamName, bytes] | None:
@@ -132,6 +133,8 @@ class HttpProcess:
 
     def write(self, data: bytes) -> None:
         """Write to standard input."""
+        if data:
+            self._within_line = not data.endswith(b"\n")
         self._stream.write(data)
 
     def end_input(self) -> None:
@@ -141,7 +144,8 @@ class HttpProcess:
         by Podman.
         """
         if self._tty:
-            self._stream.write(b"\x04")
+            # Within a line the first only hands over what there is of it.
+            self._stream.write(b"\x04\x04" if self._within_line else b"\x04")
         else:
             self._stream.end_input()
 

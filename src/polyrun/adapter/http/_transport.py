@@ -4,15 +4,16 @@ Small requests go through a urllib3 pool, which keeps connections, is safe from 
 notices one that the engine has closed. The SDKs' own unix connections are not used: they leave
 a socket open when a connect fails (a `ResourceWarning`), and keep ten at most.
 
-A stream is read with a deadline for each read that leaves it readable afterwards, which the
-buffered files below urllib3 cannot do: they refuse every read after one that timed out. A build
-that is silent for a minute, or a log that is followed for a week, is not a dead engine.
+A stream is read here from its socket. Each read has a deadline of its own and the stream stays
+readable after it, which `http.client` cannot do: it reads ahead for the next chunk, and refuses
+every read after one that timed out. A build that is silent for a minute, or a log that is followed
+for a week, is not a dead engine.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
+import os
 import socket
 import time
 from contextlib import suppress
@@ -29,7 +30,6 @@ from polyrun import DeadlineExceeded, EngineError, PolyrunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from io import BufferedReader
 
 # Blocks of 64 to 256 KiB are fastest; 1 MiB is slower again.
 BLOCK = 256 * 1024
@@ -62,11 +62,16 @@ def open_unix(path: str, timeout: float | None) -> socket.socket:
 
 
 class Pool(HTTPConnectionPool):
-    """A urllib3 pool that also hands out connections which are not its own to keep."""
+    """A urllib3 pool that also opens connections which are not its own to keep."""
 
-    def fresh(self) -> HTTPConnection:
-        """Return a new connection, not yet open."""
-        return cast("HTTPConnection", self._new_conn())
+    def open(self, timeout: float) -> socket.socket:
+        """Return a new connection."""
+        connection = cast("HTTPConnection", self._new_conn())
+        connection.timeout = timeout
+        connection.connect()
+        sock = cast("socket.socket", connection.sock)
+        sock.settimeout(timeout)
+        return sock
 
 
 class _UnixPool(Pool):
@@ -105,13 +110,14 @@ class HttpClient:
 
     def __init__(
         self,
-        pool: Pool,
+        make_pool: Callable[[], Pool],
         *,
         engine: str,
         timeout: float,
         broken: Callable[[BaseException], PolyrunError],
     ) -> None:
-        self._pool = pool
+        self._make_pool = make_pool
+        self._pools = {os.getpid(): make_pool()}
         self._engine = engine
         self.timeout = timeout
         self._broken = broken
@@ -120,7 +126,8 @@ class HttpClient:
     def close(self) -> None:
         """Close the kept connections. Streams that are open stay so until they are closed."""
         self._closed = True
-        self._pool.close()
+        for pool in self._pools.values():
+            pool.close()
 
     def request(
         self,
@@ -175,40 +182,48 @@ class HttpClient:
         """Send a request over a connection of its own and return its answer as a stream.
 
         *chunks* are sent as they come. With *upgrade* the connection becomes a pipe in both
-        directions (`HttpStream.write`).
+        directions (`HttpStream.write`). *timeout* is for the beginning of the answer.
         """
         self._refuse_closed()
         data, sent = _encode(body, headers)
-        sent |= {"Connection": "Upgrade", "Upgrade": "tcp"} if upgrade else {"Connection": "close"}
+        if upgrade:
+            sent |= {"Connection": "Upgrade", "Upgrade": "tcp"}
         limit = self.timeout if timeout is None else timeout
-        connection = self._pool.fresh()
         stream: HttpStream | None = None
         try:
-            connection.timeout = self.timeout
-            connection.connect()
-            sock = cast("socket.socket", connection.sock)
-            # Sent with http.client's own methods, answered by a response of our own over the same socket.
-            connection.putrequest(method, target(path, query), skip_accept_encoding=True)
-            for name, value in sent.items():
-                connection.putheader(name, value)
-            _send(connection, data, chunks)
-            stream = HttpStream(sock, method, limit, self._engine)
+            stream = HttpStream(self._pool.open(self.timeout), self._engine, alive=self._ask_alive)
+            stream.send(method, target(path, query), sent, data, chunks)
             reply = stream.begin(limit, upgraded=upgrade)
         except BaseException as error:
             if stream is not None:
                 stream.close()
-            connection.close()
             if isinstance(error, PolyrunError):  # of the chunks, or of the body
                 raise
             if isinstance(error, TimeoutError):
                 raise self._too_late(f"{method} {path}", limit) from error
-            if isinstance(error, (http.client.HTTPException, OSError, urllib3.exceptions.HTTPError)):
+            if isinstance(error, (OSError, ValueError, urllib3.exceptions.HTTPError)):
                 raise self._broken(error) from error
             raise
         if reply is not None:
             stream.close()
             raise fail(reply)
         return stream
+
+    def _ask_alive(self) -> None:
+        self.request(
+            "GET",
+            "/_ping",
+            timeout=min(5.0, self.timeout),
+            fail=lambda reply: EngineError("the engine is not well", status=reply.status, engine=self._engine),
+        )
+
+    @property
+    def _pool(self) -> Pool:
+        """The connections of this process: those of the process that it was forked from are not its own."""
+        pid = os.getpid()
+        if pid not in self._pools:
+            self._pools[pid] = self._make_pool()
+        return self._pools[pid]
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -225,58 +240,143 @@ class HttpClient:
 class HttpStream:
     """The body of an answer, read as it comes; with an upgrade also written to."""
 
-    def __init__(self, sock: socket.socket, method: str, limit: float, engine: str) -> None:
+    def __init__(self, sock: socket.socket, engine: str, *, alive: Callable[[], None]) -> None:
         self._sock = sock
-        self._limit = limit
         self._engine = engine
+        self._alive = alive
         self._closed = False
-        sock.settimeout(limit)
-        self._file = cast("BufferedReader", sock.makefile("rb", buffering=BLOCK))
-        self._response = http.client.HTTPResponse(cast("socket.socket", _Opened(self._file)), method=method)
+        self._method = ""
         self._upgraded = False
+        self._received = b""
+        # What is left of the body, or of the chunk, and whether it comes in chunks; None is all there is.
+        self._left: int | None = None
+        self._chunked = False
+        self._ended = False
         self.headers: Mapping[str, str] = {}
+
+    def send(
+        self, method: str, path: str, headers: Mapping[str, str], data: bytes | None, chunks: Iterable[bytes] | None
+    ) -> None:
+        """Send a request, with *data* or *chunks* as its body."""
+        self._method = method
+        # An answer to HTTP/1.0 is not cut in chunks, which costs a fifth of the time for a large one.
+        # A body in chunks takes 1.1.
+        version = "1.0" if method == "GET" else "1.1"
+        head = [f"{method} {path} HTTP/{version}", "Host: localhost"]
+        head += [f"{name}: {value}" for name, value in {"Connection": "close", **headers}.items()]
+        head.append("Transfer-Encoding: chunked" if chunks is not None else f"Content-Length: {len(data or b'')}")
+        self._sock.sendall("\r\n".join([*head, "", ""]).encode() + (data or b""))
+        if chunks is None:
+            return
+        # An engine that has seen enough closes its side; its answer says why.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for chunk in chunks:
+                if chunk:
+                    self._sock.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            self._sock.sendall(b"0\r\n\r\n")
 
     def begin(self, limit: float, *, upgraded: bool) -> Reply | None:
         """Read status and headers; return the whole answer if it is a failure."""
-        self._await(limit)
-        response = self._response
-        response.begin()
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
-        if response.status >= _FAILED:
-            return Reply(response.status, self.headers, response.read())
-        # Docker's answer to an upgrade is 101, or 200 where it does not know the header.
-        self._upgraded = upgraded
-        return None
+        while b"\r\n\r\n" not in self._received:
+            self._receive(limit)
+            if self._ended or len(self._received) > BLOCK:
+                raise ConnectionError("what answers does not speak HTTP")
+        head, _, self._received = self._received.partition(b"\r\n\r\n")
+        status_line, *lines = head.decode("latin-1").split("\r\n")
+        status = int(status_line.split(" ")[1])
+        self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        if status < _FAILED and upgraded:
+            # Docker's answer to an upgrade is 101, or 200 where it does not know the header.
+            self._upgraded = True
+        elif self._method == "HEAD":
+            self._ended = True
+        elif self.headers.get("transfer-encoding") == "chunked":
+            self._chunked, self._left = True, 0
+        elif "content-length" in self.headers:
+            self._left = int(self.headers["content-length"])
+        if status < _FAILED:
+            return None
+        return Reply(status, self.headers, b"".join(iter(lambda: self.read(limit), b"")))
 
     def read(self, timeout: float | None = None) -> bytes:
         """Return the next bytes, ``b""`` at the end; `TimeoutError` leaves the stream readable."""
-        if self._closed or self._response.isclosed() or (self._response.length == 0 and not self._upgraded):
-            return b""
-        try:
-            self._await(timeout)
-            data = self._file.read1(BLOCK) if self._upgraded else self._response.read1(BLOCK)
-        except TimeoutError:
-            raise
-        except ConnectionResetError as error:
-            # How a process that ended without reading its input ends the connection; all that it
-            # wrote was read before. The exit code tells how it ended.
-            if self._upgraded or self._closed:
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._closed:
+            if data := self._decoded():
+                return data
+            if self._ended or (self._left == 0 and not self._chunked):
                 return b""
-            raise self._broken_off() from error
-        except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
-            # Closed by another thread while it was read: an end, not an error.
-            if self._closed:
-                return b""
-            raise self._broken_off() from error
-        return data
+            try:
+                self._receive(None if end is None else end - time.monotonic())
+            except TimeoutError:
+                raise
+            except (OSError, ValueError) as error:
+                # Closed by another thread while it was read: an end, not an error. So is how a
+                # process that ended without reading its input ends the connection; all that it
+                # wrote was read before, and the exit code tells how it ended.
+                reset = self._upgraded and isinstance(error, ConnectionResetError)
+                if reset or self._closed:
+                    return b""
+                raise self._broken_off() from error
+            if self._ended and not self._upgraded:
+                self._end()
+        return b""
+
+    def _end(self) -> None:
+        """Take the end of the connection for the end of the answer only if it can be that."""
+        if self._left is not None and not (self._left == 0 and not self._chunked):
+            raise self._broken_off()
+        if self._left is None and not self._closed:
+            # The end of an answer that has no length looks like the end of the engine.
+            self._alive()
 
     def _broken_off(self) -> EngineError:
         return EngineError(
             "the engine broke off its answer", engine=self._engine, hint="Was it stopped? Look at its log."
         )
 
+    def _receive(self, timeout: float | None) -> None:
+        """Wait for more, and take it."""
+        if not wait_for_read(self._sock, None if timeout is None else max(0.0, timeout)):
+            raise TimeoutError
+        data = self._sock.recv(BLOCK)
+        self._ended = not data
+        self._received = self._received + data if self._received else data
+
+    def _decoded(self) -> bytes:
+        """Return what of the body was received, without the marks of its chunks."""
+        data = self._received
+        if not self._chunked:
+            if self._left is not None:
+                data = data[: self._left]
+                self._left -= len(data)
+            self._received = b""
+            return data
+        pieces: list[bytes] = []
+        position = 0
+        while True:
+            if self._left:
+                piece = data[position : position + self._left]
+                pieces.append(piece)
+                position += len(piece)
+                self._left -= len(piece)
+                if self._left:
+                    break
+            # The end of the line after a chunk, and then the line that begins the next.
+            start = position + 2 if data.startswith(b"\r\n", position) else position
+            end = data.find(b"\r\n", start)
+            if end < 0:
+                break
+            self._left = int(data[start:end].partition(b";")[0], 16)
+            position = end + 2
+            if self._left == 0:
+                self._chunked, self._ended = False, True
+                break
+        self._received = data[position:]
+        return b"".join(pieces)
+
     def __iter__(self) -> Iterator[bytes]:
-        while data := self.read(self._limit):
+        while data := self.read():
             yield data
 
     def write(self, data: bytes) -> None:
@@ -301,32 +401,7 @@ class HttpStream:
         self._closed = True
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
-        self._response.close()
-        self._file.close()
         self._sock.close()
-
-    def _await(self, timeout: float | None) -> None:
-        """Return once a read will not wait, or raise `TimeoutError`."""
-        sock = self._sock
-        sock.setblocking(False)
-        try:
-            # Fills an empty buffer with what is there, and shows what a full one holds.
-            ready = bool(self._file.peek(1))
-        finally:
-            with suppress(OSError):
-                sock.settimeout(self._limit)
-        if not ready and not wait_for_read(sock, timeout):
-            raise TimeoutError
-
-
-class _Opened:
-    """What `http.client.HTTPResponse` wants of a socket, over a file that is open already."""
-
-    def __init__(self, file: BufferedReader) -> None:
-        self._file = file
-
-    def makefile(self, _mode: str) -> BufferedReader:
-        return self._file
 
 
 def target(path: str, query: Mapping[str, object] | None) -> str:
@@ -338,7 +413,7 @@ def target(path: str, query: Mapping[str, object] | None) -> str:
         for name, value in query.items()
         if value is not None
     }
-    return f"{path}?{urlencode(pairs)}" if pairs else path
+    return f"{path}?{urlencode(pairs, errors='surrogateescape')}" if pairs else path
 
 
 def segment(name: str) -> str:
@@ -353,21 +428,6 @@ def _encode(body: object, headers: Mapping[str, str] | None) -> tuple[bytes | No
         return body, sent
     sent["Content-Type"] = "application/json"
     return json.dumps(body).encode(), sent
-
-
-def _send(connection: HTTPConnection, data: bytes | None, chunks: Iterable[bytes] | None) -> None:
-    if chunks is None:
-        connection.putheader("Content-Length", str(len(data or b"")))
-        connection.endheaders(data)
-        return
-    connection.putheader("Transfer-Encoding", "chunked")
-    connection.endheaders()
-    # An engine that has seen enough closes its side; its answer says why.
-    with suppress(BrokenPipeError, ConnectionResetError):
-        for chunk in chunks:
-            if chunk:
-                connection.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-        connection.send(b"0\r\n\r\n")
 
 
 def deadline(timeout: float | None) -> Callable[[], float | None]:

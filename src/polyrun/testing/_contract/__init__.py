@@ -20,7 +20,20 @@ from __future__ import annotations
 
 import pytest
 
-_PARTS = ("_base", "engine", "exec", "files", "images", "lifecycle", "listing", "logs", "options", "run", "slow", "threads")
+_PARTS = (
+    "_base",
+    "engine",
+    "exec",
+    "files",
+    "images",
+    "lifecycle",
+    "listing",
+    "logs",
+    "options",
+    "run",
+    "slow",
+    "threads",
+)
 pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 
 from polyrun.testing._contract.engine import EngineContract  # noqa: E402  # after the line above, as pytest asks

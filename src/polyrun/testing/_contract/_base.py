@@ -8,9 +8,10 @@ import tempfile
 import threading
 import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -19,11 +20,9 @@ import polyrun
 from polyrun import ContainerNotFound, ImageNotFound, LogProbe, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from polyrun import Container, ContainerLike, Runtime
-
-T = TypeVar("T")
 
 MEGABYTE = 1 << 20
 
@@ -45,8 +44,8 @@ RUN mkdir -p /tmp /run /srv /www && echo home > /www/index.html
 CMD ["echo", "default"]
 """
 
-PASSWD = "root:x:0:0:root:/:/bin/sh\nguest:x:1000:1000:guest:/:/bin/sh\n"
-GROUP = "root:x:0:\nguest:x:1000:\n"
+USERS = "root:x:0:0:root:/:/bin/sh\nguest:x:1000:1000:guest:/:/bin/sh\n"
+GROUPS = "root:x:0:\nguest:x:1000:\n"
 
 
 def sh(script: str) -> tuple[str, ...]:
@@ -76,14 +75,13 @@ def write_tree(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     return folder
 
 
-def eventually(condition: Callable[[], T], *, seconds: float = 20) -> T:
-    """Return what *condition* says once that is true; fail if it never is."""
+def eventually(condition: Callable[[], object], *, seconds: float = 20) -> None:
+    """Wait until *condition* is true; fail if it never is."""
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not condition():
         if time.monotonic() > end:
             pytest.fail(f"this did not come true in {seconds} s")
         time.sleep(0.02)
-    return found
 
 
 def stopped_growing(container: Container, path: str) -> bool:
@@ -103,7 +101,7 @@ def everything(runtime: Runtime, container: ContainerLike) -> tuple[bytes, bytes
 
 
 @contextmanager
-def obedient(runtime: Runtime, image: str) -> Iterator[Container]:
+def obedient(runtime: Runtime, image: str) -> Generator[Container]:
     """Run a container that is ready to be asked to end."""
     with runtime.spawn(image, OBEDIENT) as container:
         yield runtime.wait_ready(container, probe=LogProbe("ready"))
@@ -122,30 +120,31 @@ def paused(container: Container) -> bool:
 
 
 @contextmanager
-def ctrl_c(when: Callable[[], object]) -> Iterator[None]:
+def ctrl_c(when: Callable[[], object]) -> Generator[None]:
     """Expect that the user presses Ctrl-C as soon as *when* is true, and that this is what ends the block."""
     over = threading.Event()
     main = threading.get_ident()
 
     def press() -> None:
-        while not over.is_set():
-            if when():
+        try:
+            while not over.is_set() and not when():
+                time.sleep(0.02)
+        finally:
+            if not over.is_set():
                 signal.pthread_kill(main, signal.SIGINT)
-                return
-            time.sleep(0.02)
 
-    user = threading.Thread(target=press)
-    user.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            yield
-    finally:
-        over.set()
-        user.join()
+    with ThreadPoolExecutor(1) as pool:
+        user = pool.submit(press)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                yield
+        finally:
+            over.set()
+        user.result()
 
 
 @contextmanager
-def memory_below(limit: int) -> Iterator[None]:
+def memory_below(limit: int) -> Generator[None]:
     """Fail if the block takes more than *limit* bytes at its peak."""
     tracemalloc.start()
     try:
@@ -177,7 +176,7 @@ class ContractFixtures:
         """Build the image that most tests use, and return its reference."""
         reference = unique("contract/base")
         with tempfile.TemporaryDirectory() as folder:
-            write_tree(Path(folder), {"Dockerfile": DOCKERFILE, "passwd": PASSWD, "group": GROUP})
+            write_tree(Path(folder), {"Dockerfile": DOCKERFILE, "passwd": USERS, "group": GROUPS})
             shutil.copy(busybox, Path(folder, "busybox"))
             # The label makes it another image than that of somebody else who runs the contract now.
             runtime.build(folder, tag=reference, labels={"contract": reference})

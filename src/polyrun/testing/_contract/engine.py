@@ -85,7 +85,9 @@ class EngineContract(ContractFixtures):
         with pytest.raises(EngineError, match="closed"):
             runtime.ps()
 
-    def test_closing_one_runtime_leaves_another_open(self, runtime: Runtime, connect_again: Callable[[], Runtime]) -> None:
+    def test_closing_one_runtime_leaves_another_open(
+        self, runtime: Runtime, connect_again: Callable[[], Runtime]
+    ) -> None:
         """Two runtimes on one engine have nothing in common but the engine."""
         connect_again().close()
         assert runtime.check().ok

@@ -83,8 +83,8 @@ class ExecContract(ContractFixtures):
         self, runtime: Runtime, box: Container, timeout: float | None
     ) -> None:
         """Both are 126: the command was not executed, and stderr says why."""
-        for options in ({"user": "nobody-i-know"}, {"workdir": "/no/such/folder"}):
-            result = runtime.exec(box, ["true"], **options, timeout=timeout)
+        for user, workdir in (("nobody-i-know", None), (None, "/no/such/folder")):
+            result = runtime.exec(box, ["true"], user=user, workdir=workdir, timeout=timeout)
             assert result.exit_code == 126
             assert result.stdout == b""
             assert result.stderr
@@ -114,9 +114,7 @@ class ExecContract(ContractFixtures):
         result = runtime.exec(box, sh("echo done; exit 4"), input=bytes(4 * MEGABYTE))
         assert (result.exit_code, result.stdout) == (4, b"done\n")
 
-    def test_ten_megabytes_of_each_output_are_complete(
-        self, runtime: Runtime, box: Container, place: str
-    ) -> None:
+    def test_ten_megabytes_of_each_output_are_complete(self, runtime: Runtime, box: Container, place: str) -> None:
         """Output is neither cut nor mixed up, however much there is."""
         data = os.urandom(10 * MEGABYTE)
         box.put(data, place)
@@ -141,9 +139,7 @@ class ExecContract(ContractFixtures):
         assert runtime.exec(box, ["id", "-un"], user="guest", timeout=timeout).text == "guest\n"
 
     @with_and_without_a_deadline
-    def test_exec_gives_arguments_as_they_are(
-        self, runtime: Runtime, box: Container, timeout: float | None
-    ) -> None:
+    def test_exec_gives_arguments_as_they_are(self, runtime: Runtime, box: Container, timeout: float | None) -> None:
         """No shell reads a command: spaces, quotes, dollars, lines and empty words come through."""
         words = ["two words", "'", '"', "$HOME", "a\nb", "", "\\", "größe 世界 🐳", "*", "-n"]
         result = runtime.exec(box, ["sh", "-c", "printf '<%s>' \"$@\"", "sh", *words], timeout=timeout)
@@ -165,9 +161,7 @@ class ExecContract(ContractFixtures):
         with pytest.raises(CommandFailed):
             runtime.exec(box, ["no-such-command"], check=True)
 
-    def test_a_deadline_ends_the_process_in_the_container(
-        self, runtime: Runtime, box: Container, place: str
-    ) -> None:
+    def test_a_deadline_ends_the_process_in_the_container(self, runtime: Runtime, box: Container, place: str) -> None:
         """The process is killed, and not only no longer waited for; the container goes on."""
         begin = time.monotonic()
         with pytest.raises(DeadlineExceeded):
@@ -220,9 +214,7 @@ class ExecContract(ContractFixtures):
                 container.exec(["/busybox", "sleep", "600"], timeout=1)
             assert time.monotonic() - begin < 8
 
-    def test_ctrl_c_ends_the_process_in_the_container(
-        self, runtime: Runtime, box: Container, place: str
-    ) -> None:
+    def test_ctrl_c_ends_the_process_in_the_container(self, runtime: Runtime, box: Container, place: str) -> None:
         """An interrupt kills the process, and is let through."""
         with ctrl_c(when=lambda: runtime.exec(box, ["test", "-s", place]).exit_code == 0):
             runtime.exec(box, sh(heartbeat(place)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,8 @@ from polyrun import ContainerNotFound, InvalidArgument, NotFound, PolyrunError
 from polyrun.testing._contract._base import IDLE, ContractFixtures, paused, sh, write_tree
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from polyrun import Container, Runtime
 
 

@@ -96,7 +96,7 @@ class BuildContract(ContractFixtures):
             tmp_path,
             {
                 "Dockerfile": f"FROM {image}\nCOPY . /all\n",
-                ".dockerignore": "# a comment\n/dist/\n**/*.pyc\n!keep/this.pyc\nDockerfile\n.dockerignore\nnotes?.md\n",
+                ".dockerignore": "# a comment\n/dist/\n**/*.pyc\n!keep/this.pyc\nnotes?.md\n.dockerignore\nDockerfile",
                 "dist/a": "",
                 "src/dist/b": "",
                 "src/c.pyc": "",
@@ -125,7 +125,8 @@ class BuildContract(ContractFixtures):
     def test_build_arguments_are_given(self, runtime: Runtime, image: str, tag: str, tmp_path: Path) -> None:
         """An argument replaces the default of its ARG."""
         write_tree(
-            tmp_path, {"Dockerfile": f'FROM {image}\nARG word=default\nARG other=default\nRUN echo "$word $other" > /word\n'}
+            tmp_path,
+            {"Dockerfile": f'FROM {image}\nARG word=default\nARG other=default\nRUN echo "$word $other" > /word\n'},
         )
         runtime.build(tmp_path, tag=tag, args={"word": "grün & blau"})
         assert runtime.run(tag, ["cat", "/word"]).text == "grün & blau default\n"
@@ -221,7 +222,9 @@ class BuildContract(ContractFixtures):
 
     def test_a_dockerfile_can_have_another_name(self, runtime: Runtime, image: str, tag: str, tmp_path: Path) -> None:
         """A Dockerfile is named by its path below the context."""
-        write_tree(tmp_path, {"Dockerfile": f"FROM {image}\nCMD echo no\n", "docker/web": f"FROM {image}\nCMD echo web\n"})
+        write_tree(
+            tmp_path, {"Dockerfile": f"FROM {image}\nCMD echo no\n", "docker/web": f"FROM {image}\nCMD echo web\n"}
+        )
         runtime.build(tmp_path, tag=tag, dockerfile="docker/web")
         assert runtime.run(tag).text == "web\n"
 
@@ -339,9 +342,7 @@ class ImageContract(ContractFixtures):
         assert found is not None
         assert found.tags == tuple(sorted([f"{image}:latest", short, long]))
 
-    def test_images_are_chosen_by_their_labels(
-        self, runtime: Runtime, image: str, tag: str, tmp_path: Path
-    ) -> None:
+    def test_images_are_chosen_by_their_labels(self, runtime: Runtime, image: str, tag: str, tmp_path: Path) -> None:
         """Only images that have all of the labels are listed."""
         mark = unique()
         write_tree(tmp_path, {"Dockerfile": f"FROM {image}\n"})
@@ -390,9 +391,7 @@ class ImageContract(ContractFixtures):
             with pytest.raises(InvalidArgument):
                 runtime.pull(bad)
 
-    def test_removing_one_reference_of_several_keeps_the_image(
-        self, runtime: Runtime, image: str, tag: str
-    ) -> None:
+    def test_removing_one_reference_of_several_keeps_the_image(self, runtime: Runtime, image: str, tag: str) -> None:
         """The image itself goes with its last reference only."""
         runtime.tag(image, tag)
         runtime.rmi(tag)
@@ -424,9 +423,7 @@ class ImageContract(ContractFixtures):
         assert tagged(runtime, f"{tag}:latest") is None
         assert tagged(runtime, f"{tag}:second") is None
 
-    def test_an_image_in_use_is_not_removed(
-        self, runtime: Runtime, image: str, tag: str, tmp_path: Path
-    ) -> None:
+    def test_an_image_in_use_is_not_removed(self, runtime: Runtime, image: str, tag: str, tmp_path: Path) -> None:
         """A container keeps its image, whether it runs or not, and also from force; no container is removed."""
         write_tree(tmp_path, {"Dockerfile": f"FROM {image}\nLABEL a={unique()}\n"})
         runtime.build(tmp_path, tag=tag)

@@ -177,8 +177,8 @@ class LifecycleContract(ContractFixtures):
         with obedient(runtime, image) as container:
             before = container.inspect()
             runtime.restart(container, timeout=20)
-            after = eventually(lambda: everything(runtime, container)[0] == b"ready\nbye\nready\n" and container.inspect())
-            assert after
+            eventually(lambda: everything(runtime, container)[0] == b"ready\nbye\nready\n")
+            after = container.inspect()
             assert after.state == "running"
             assert before.started is not None
             assert after.started is not None
@@ -364,7 +364,8 @@ class WaitContract(ContractFixtures):
     def test_many_can_wait(self, runtime: Runtime, image: str) -> None:
         """Everybody who waits gets the exit code."""
         with runtime.spawn(image, sh("sleep 1; exit 3")) as container, ThreadPoolExecutor(6) as pool:
-            assert list(pool.map(lambda _: runtime.wait(container, timeout=30), range(6))) == [3] * 6
+            waits = [pool.submit(runtime.wait, container, timeout=30) for _ in range(6)]
+            assert [wait.result() for wait in waits] == [3] * 6
 
     def test_a_wait_ends_with_the_container(self, runtime: Runtime, image: str) -> None:
         """Nothing waits for ever on a container that is removed."""

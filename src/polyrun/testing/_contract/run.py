@@ -23,7 +23,6 @@ from polyrun.testing._contract._base import IDLE, MEGABYTE, ContractFixtures, ct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from polyrun import Runtime
 
@@ -211,6 +210,13 @@ class RunContract(ContractFixtures):
         result = runtime.run(shell_less, ["/busybox", "cat"], input=b"hello", timeout=60)
         assert result.stdout == b"hello"
 
+    def test_an_image_without_a_command_needs_one(self, runtime: Runtime, shell_less: str, name: str) -> None:
+        """There is nothing to run then, which is told before anything is made."""
+        for verb in (runtime.create, runtime.spawn, runtime.run):
+            with pytest.raises(InvalidArgument):
+                verb(shell_less, name=name)
+            assert runtime.ps(all=True, name=name) == ()
+
     def test_a_specification_says_the_same_as_options(self, runtime: Runtime, image: str) -> None:
         """A `ContainerSpec` can be given in place of an image; options and command win over its own."""
         spec = ContainerSpec(image=image, command=sh('echo "$A $B"'), env={"A": "spec", "B": "spec"})
@@ -218,7 +224,7 @@ class RunContract(ContractFixtures):
         assert runtime.run(spec, env={"A": "option"}).text == "option \n"
         assert runtime.run(spec, ["echo", "other"]).text == "other\n"
 
-    def test_run_takes_a_sequence_of_strings(self, runtime: Runtime, image: str, box: object) -> None:
+    def test_run_takes_a_sequence_of_strings(self, runtime: Runtime, image: str) -> None:
         """One string is refused, with the two ways to write it."""
         with pytest.raises(InvalidArgument) as caught:
             runtime.run(image, "echo hello")

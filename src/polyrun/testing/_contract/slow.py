@@ -35,9 +35,7 @@ class SlowContract(ContractFixtures):
         assert runtime.ps(all=True, labels=label) == ()
 
     @pytest.mark.slow
-    def test_fifty_megabytes_of_logs_take_no_memory(
-        self, runtime: Runtime, image: str, memory_limit: int
-    ) -> None:
+    def test_fifty_megabytes_of_logs_take_no_memory(self, runtime: Runtime, image: str, memory_limit: int) -> None:
         """Logs are read as they come, to the last byte."""
         block = b"".join(b"%099d\n" % number for number in range(MEGABYTE // 100))
         with runtime.create(image, ["cat", *["/block"] * 50]) as container:

@@ -17,9 +17,7 @@ class ThreadContract(ContractFixtures):
     """A runtime is one object for all threads of a program."""
 
     @pytest.mark.parametrize("threads", [2, 32])
-    def test_calls_of_many_threads_do_not_mix(
-        self, runtime: Runtime, image: str, box: Container, threads: int
-    ) -> None:
+    def test_calls_of_many_threads_do_not_mix(self, runtime: Runtime, image: str, box: Container, threads: int) -> None:
         """Every call gets its own answer, whatever the others do at the same time."""
         label = {"mark": unique()}
 
