@@ -9,6 +9,7 @@ see, and with ``CI`` set a failure. So is, with ``CI`` set, every other skip who
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 from pathlib import Path
@@ -80,9 +81,11 @@ def watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail(f"not over after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, bark)
-    # Again and again, since what cleans up can hang as well.
+    # Again and again, since what cleans up can hang as well; in the end the whole run is given up.
     signal.setitimer(signal.ITIMER_REAL, seconds, 5)
+    faulthandler.dump_traceback_later(seconds + 60, exit=True, file=2)
     yield
+    faulthandler.cancel_dump_traceback_later()
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from polyrun import Runtime
 
 
+@pytest.mark.slow
 class TestPatience:
     """Over a runtime whose requests have one second each."""
 

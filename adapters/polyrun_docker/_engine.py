@@ -60,11 +60,7 @@ _HEALTH = re.compile(r"\((?:health: )?(starting|healthy|unhealthy)\)")
 
 def open_runtime(url: str | None, timeout: float) -> Runtime:
     """Connect to the engine at *url*, or where Docker's own rules lead."""
-    endpoint = _endpoint.find(url)
-    report, headers = probe(endpoint, _endpoint.WORDS, min(timeout, 5.0))
-    if not report.ok:
-        raise failure(_endpoint.explain(report))
-    return EngineRuntime(DockerEngine(endpoint, headers, timeout))
+    return EngineRuntime(DockerEngine(_endpoint.find(url), timeout))
 
 
 class DockerEngine(CompatEngine):
@@ -88,7 +84,7 @@ class DockerEngine(CompatEngine):
         Failure(400, r"", InvalidArgument),
     )
 
-    def __init__(self, endpoint: Endpoint, headers: Mapping[str, str], timeout: float) -> None:
+    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
         self._endpoint = endpoint
         label = f"docker+{endpoint.url}"
         super().__init__(
@@ -96,8 +92,8 @@ class DockerEngine(CompatEngine):
             name="docker",
             url=label,
             host_address="127.0.0.1",
-            api=_negotiated(headers.get("api-version", "")),
         )
+        self._api = f"/v{_negotiated(self._greet(_endpoint.WORDS).get('api-version', ''))}"
 
     def _broken(self, cause: BaseException) -> PolyrunError:
         report, _ = probe(self._endpoint, _endpoint.WORDS)

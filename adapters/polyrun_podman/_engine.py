@@ -72,11 +72,7 @@ _HEALTH_BOUND = 30.0
 
 def open_runtime(url: str | None, timeout: float) -> Runtime:
     """Connect to the service at *url*, or where Podman's own rules lead."""
-    endpoint = _endpoint.find(url)
-    report, headers = probe(endpoint, _endpoint.WORDS, min(timeout, 5.0))
-    if not report.ok:
-        raise failure(report)
-    return EngineRuntime(PodmanEngine(endpoint, headers, timeout))
+    return EngineRuntime(PodmanEngine(_endpoint.find(url), timeout))
 
 
 class PodmanEngine(CompatEngine):
@@ -102,7 +98,7 @@ class PodmanEngine(CompatEngine):
         Failure(400, r"", InvalidArgument),
     )
 
-    def __init__(self, endpoint: Endpoint, headers: Mapping[str, str], timeout: float) -> None:
+    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
         self._endpoint = endpoint
         label = f"podman+{endpoint.url}"
         super().__init__(
@@ -110,8 +106,9 @@ class PodmanEngine(CompatEngine):
             name="podman",
             url=label,
             host_address="127.0.0.1",
-            api=headers.get("api-version", "1.41"),
         )
+        headers = self._greet(_endpoint.WORDS)
+        self._api = f"/v{headers.get('api-version', '1.41')}"
         # Its own API has to be versioned; any version up to its own is accepted.
         self._libpod = f"/v{headers.get('libpod-api-version', '4.0.0')}/libpod"
 

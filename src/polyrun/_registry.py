@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol, cast
 
 from polyrun._errors import ConnectError, InvalidArgument, NoRuntime, PolyrunError
@@ -143,7 +145,12 @@ def _connect_or_other(name: str, timeout: float) -> Runtime:
 
 
 def _entry_points() -> Mapping[str, EntryPoint]:
-    # Only here: reading the metadata of every distribution costs more than the rest of the import.
+    return _entry_points_of(tuple(sys.path))
+
+
+@lru_cache(maxsize=4)
+def _entry_points_of(_path: tuple[str, ...]) -> Mapping[str, EntryPoint]:
+    # Only here, and once: reading the metadata of every distribution costs more than the rest.
     from importlib.metadata import entry_points
 
     return {point.name: point for point in entry_points(group=GROUP)}

@@ -315,6 +315,8 @@ class ContainerDetail:
     """A container, and what `EngineRuntime` verifies after a create."""
 
     container: Container
+    call: str | None = None
+    """The label `CALL_LABEL`, which is not among those of *container*."""
     tty: bool = False
     has_health: bool = False
     memory: int | None = None

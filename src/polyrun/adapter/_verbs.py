@@ -372,9 +372,9 @@ class EngineRuntime:
         with suppress(PolyrunError):
             while left():
                 with suppress(ContainerNotFound):
-                    found = self._engine.container(name).container
-                    if found.labels.get(CALL_LABEL) == call:
-                        self._engine.rm(found.id, force=True, volumes=True)
+                    found = self._engine.container(name)
+                    if found.call == call:
+                        self._engine.rm(found.container.id, force=True, volumes=True)
                     return
                 time.sleep(_POLL)
 
@@ -552,8 +552,10 @@ class EngineRuntime:
         return self._mine(self._engine.container(_name(container)).container)
 
     def _mine(self, container: Container) -> Container:
-        labels = {name: value for name, value in container.labels.items() if name != CALL_LABEL}
-        return evolve(container, labels=labels, runtime=self)
+        # Not by evolve(), which takes longer than all else that is done for a row of a list. The
+        # engine has just made this value, and nobody else holds it.
+        object.__setattr__(container, "_runtime", self)
+        return container
 
     def logs(
         self,

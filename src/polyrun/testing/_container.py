@@ -20,7 +20,7 @@ from polyrun import (
     PolyrunError,
     Unsupported,
 )
-from polyrun.adapter import IMAGE_LABEL, ContainerDetail, ExecOutcome, start_failed
+from polyrun.adapter import CALL_LABEL, IMAGE_LABEL, ContainerDetail, ExecOutcome, start_failed
 from polyrun.testing._filesystem import Device, File, Folder, Tree, host_node
 from polyrun.testing._processes import (
     DEFAULT_PATH,
@@ -209,7 +209,11 @@ class MemoryContainer:
                 finished=self._finished if exited else None,
                 exit_code=self._exit_code if exited else None,
                 ports=self.ports,
-                labels={**self._config.labels, **self.spec.labels},
+                labels={
+                    name: value
+                    for name, value in {**self._config.labels, **self.spec.labels}.items()
+                    if name != CALL_LABEL
+                },
                 health=self._health,
             )
 
@@ -218,6 +222,8 @@ class MemoryContainer:
         limits = self.spec.limits
         return ContainerDetail(
             container=self.snapshot(),
+            call=self.spec.labels.get(CALL_LABEL),
+            env=tuple(self.spec.env.values()),
             tty=self.spec.tty,
             has_health=self._check is not None,
             memory=limits.memory,

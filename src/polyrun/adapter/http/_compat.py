@@ -50,11 +50,13 @@ if TYPE_CHECKING:
         ProcessStream,
         StreamName,
     )
+    from polyrun.adapter.http._check import Words
     from polyrun.adapter.http._transport import HttpClient, HttpStream, Reply
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"(?:\[\d+/\d+\] )?step (\d+)/(\d+) ?: (.*)", re.IGNORECASE)
 _OUTPUT_KEPT = 20
+_GREETING = 5.0
 _HEAD = 2048
 _HEAD_PIECES = 4
 # What engines give as the exit code where there was no process.
@@ -80,13 +82,13 @@ class CompatEngine(ABC):
 
     failures: ClassVar[tuple[Failure, ...]]
 
-    def __init__(self, http: HttpClient, *, name: str, url: str, host_address: str, api: str) -> None:
+    def __init__(self, http: HttpClient, *, name: str, url: str, host_address: str) -> None:
         self._http = http
         self._name = name
         self._url = url
         self._host_address = host_address
         self._capabilities: Capabilities | None = None
-        self._api = f"/v{api}"
+        self._api = ""
         self._label = url
 
     @property
@@ -126,6 +128,22 @@ class CompatEngine(ABC):
     def close(self) -> None:
         """Close the kept connections."""
         self._http.close()
+
+    def _greet(self, words: Words) -> Mapping[str, str]:
+        """Return the headers of an answer to a ping by the right engine; close and raise for any other.
+
+        They tell all that is needed to begin, in a thousandth of the time of ``/version`` on Podman.
+        """
+        try:
+            reply = self._http.request(
+                "GET", "/_ping", timeout=min(_GREETING, self.timeout), fail=lambda _: self._http.broken(OSError())
+            )
+            if not reply.headers.get("server", "").startswith(words.server):
+                raise self._http.broken(OSError("it is another engine"))
+        except BaseException:
+            self.close()
+            raise
+        return reply.headers
 
     def ping(self) -> None:
         """Ask for a sign of life."""

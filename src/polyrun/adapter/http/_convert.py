@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from polyrun import Container, Image, Port
 from polyrun.adapter._engine import ContainerDetail, ImageDetail
-from polyrun.adapter._naming import IMAGE_LABEL, familiar
+from polyrun.adapter._naming import CALL_LABEL, IMAGE_LABEL, familiar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,9 +59,12 @@ def moment(text: str | float | None) -> datetime | None:
     return datetime.fromisoformat(f"{seconds}.{(fraction or '0')[:6]:0<6}{offset}").astimezone(timezone.utc)
 
 
+_HIDDEN = frozenset({CALL_LABEL, "io.buildah.version"})
+
+
 def labels(found: Mapping[str, str] | None) -> dict[str, str]:
-    """Return labels without the one that Podman's builder adds to every image."""
-    return {name: value for name, value in (found or {}).items() if name != "io.buildah.version"}
+    """Return labels without polyrun's own of the call, and the one that Podman's builder adds to every image."""
+    return {name: value for name, value in (found or {}).items() if name not in _HIDDEN}
 
 
 def label_filters(wanted: Mapping[str, str]) -> dict[str, list[str]]:
@@ -129,6 +132,7 @@ def inspected(raw: Mapping[str, Any]) -> ContainerDetail:
     test: list[str] = part(config, "Healthcheck").get("Test") or []
     return ContainerDetail(
         container=container,
+        call=part(config, "Labels").get(CALL_LABEL),
         tty=bool(config.get("Tty")),
         has_health=bool(test) and test[0] != "NONE",
         memory=host.get("Memory") or None,

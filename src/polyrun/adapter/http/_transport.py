@@ -37,7 +37,7 @@ BLOCK = 256 * 1024
 _FAILED = 400
 
 # More threads than this on one object still work, over connections that are not kept.
-_KEPT = 64
+_KEPT = 32
 
 
 class _UnixConnection(HTTPConnection):
@@ -120,7 +120,7 @@ class HttpClient:
         self._pools = {os.getpid(): make_pool()}
         self._engine = engine
         self.timeout = timeout
-        self._broken = broken
+        self.broken = broken
         self._closed = False
 
     def close(self) -> None:
@@ -161,7 +161,7 @@ class HttpClient:
         except urllib3.exceptions.ReadTimeoutError as error:
             raise self._too_late(f"{method} {path}", limit) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._broken(error) from error
+            raise self.broken(error) from error
         if reply.status >= _FAILED:
             raise fail(reply)
         return reply
@@ -202,7 +202,7 @@ class HttpClient:
             if isinstance(error, TimeoutError):
                 raise self._too_late(f"{method} {path}", limit) from error
             if isinstance(error, (OSError, ValueError, urllib3.exceptions.HTTPError)):
-                raise self._broken(error) from error
+                raise self.broken(error) from error
             raise
         if reply is not None:
             stream.close()
