@@ -51,7 +51,7 @@ def find(url: str | None) -> Endpoint:
         return _context(current, "the current Docker context")
     runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
     rootless = [f"{runtime_dir}/docker.sock"] if runtime_dir else []
-    return usual([_DEFAULT, *rootless, str(Path.home() / ".docker/run/docker.sock")])
+    return usual([_DEFAULT, *rootless, _in_home(".docker/run/docker.sock")])
 
 
 def _endpoint(url: str, chosen_by: str) -> Endpoint:
@@ -74,9 +74,16 @@ def _context(name: str, chosen_by: str) -> Endpoint:
     # The SDK takes a fifth of a second to import, so only where a context asks for it.
     from docker.context import ContextAPI
 
-    # Typed as always found; it is None for a name that is not there.
-    found = cast("Context | None", ContextAPI.get_context(name))
-    host = found.Host if found is not None else None
+    try:
+        # Typed as always found; it is None for a name that is not there.
+        found = cast("Context | None", ContextAPI.get_context(name))
+        host = found.Host if found is not None else None
+    except Exception as error:  # the SDK raises whatever a broken file makes it stumble on
+        raise ConnectError(
+            f"the Docker context {name!r} cannot be read ({chosen_by}): {type(error).__name__}",
+            engine="docker",
+            hint=f"docker context inspect {name} may say more.",
+        ) from error
     if not host:
         raise ConnectError(
             f"there is no Docker context {name!r} ({chosen_by})",
@@ -86,8 +93,13 @@ def _context(name: str, chosen_by: str) -> Endpoint:
     return _endpoint(host, f"{chosen_by} ({name})")
 
 
+def _in_home(path: str) -> str:
+    # Not by Path.home(), which raises for a user without a home.
+    return os.path.expanduser(f"~/{path}")  # noqa: PTH111
+
+
 def _config() -> Mapping[str, object]:
-    folder = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
+    folder = os.environ.get("DOCKER_CONFIG") or _in_home(".docker")
     try:
         found: object = json.loads(Path(folder, "config.json").read_bytes())
     except (OSError, ValueError):
@@ -100,15 +112,16 @@ def credentials(registry: str) -> Mapping[str, str] | None:
     if not _config().keys() & {"auths", "credHelpers", "credsStore"}:
         return None
     from docker import auth  # a fifth of a second, and rarely needed
-    from docker.errors import DockerException
 
     try:
         found = cast("Any", auth).load_config().resolve_authconfig(registry)
-    except DockerException as error:
-        # The helper's own words may hold what it holds.
-        raise PolyrunError(
-            f"the credential helper for {registry} failed", engine="docker", hint="Try: docker login " + registry
-        ) from error.with_traceback(None)
+    except Exception as error:  # noqa: BLE001  # of the SDK, the file, or the helper
+        # The helper's own words may hold what it holds, so they are not in the chain either.
+        raise ConnectError(
+            f"the credentials for {registry} cannot be read: {type(error).__name__}",
+            engine="docker",
+            hint=f"Try: docker login {registry}",
+        ) from None
     return {str(key).lower(): str(value) for key, value in found.items()} if found else None
 
 

@@ -24,6 +24,7 @@ from polyrun.adapter.http import (
     CompatEngine,
     Failure,
     HttpClient,
+    diagnosed,
     failure,
     health,
     image_name,
@@ -32,6 +33,7 @@ from polyrun.adapter.http import (
     moment,
     ports,
     probe,
+    reading,
     reason,
     segment,
     state,
@@ -96,7 +98,7 @@ class DockerEngine(CompatEngine):
         self._api = f"/v{_negotiated(self._greet(_endpoint.WORDS).get('api-version', ''))}"
 
     def _broken(self, cause: BaseException) -> PolyrunError:
-        report, _ = probe(self._endpoint, _endpoint.WORDS)
+        report = diagnosed(self._endpoint, _endpoint.WORDS, cause)
         return failure(_endpoint.explain(report), cause)
 
     def _find_capabilities(self) -> Capabilities:
@@ -166,7 +168,8 @@ class DockerEngine(CompatEngine):
         """List containers in one request; the rest of what is known stands in ``Status``."""
         filters = label_filters(labels)
         rows = self._get("/containers/json", "the containers", {"all": all or None, "filters": filters or None}).json()
-        return [_listed(row) for row in rows]
+        with reading("the containers"):
+            return [_listed(row) for row in rows]
 
     def qualified(self, reference: str) -> str:
         """Return the reference as Docker keeps it: without ``localhost/``, which Podman puts before its own."""
@@ -188,6 +191,12 @@ def _negotiated(version: str) -> str:
     return "{}.{}".format(*min(theirs, _NEWEST))
 
 
+def _own_name(row: Mapping[str, Any]) -> str:
+    """Return a container's own name; it is listed under those of its links as well: "/web/db"."""
+    names: list[str] = row["Names"] or []
+    return next((name[1:] for name in names if name.count("/") == 1), row["Id"])
+
+
 def _listed(row: Mapping[str, Any]) -> Container:
     now = state(row["State"])
     exited = _EXITED.match(row["Status"])
@@ -196,14 +205,14 @@ def _listed(row: Mapping[str, Any]) -> Container:
     assert created is not None  # noqa: S101  # every container has a time of creation
     return Container(
         id=row["Id"],
-        name=row["Names"][0].lstrip("/"),
+        name=_own_name(row),
         image=image_name(row["Image"], row.get("Labels")),
         state=now,
         created=created,
         exit_code=int(exited[1]) if exited else None,
         ports=ports(
             (port["PrivatePort"], port["Type"], port.get("IP") or "", port["PublicPort"])
-            for port in row["Ports"]
+            for port in row["Ports"] or ()
             if port.get("PublicPort")
         )
         if now in ("running", "paused")

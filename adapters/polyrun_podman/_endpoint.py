@@ -46,8 +46,9 @@ def find(url: str | None) -> Endpoint:
     if name := os.environ.get("CONTAINER_CONNECTION"):
         return _connection(name)
     runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
-    own = [f"{runtime_dir}/podman/podman.sock"] if runtime_dir else []
-    return usual([_ROOT, *own, f"/tmp/podman-run-{os.getuid()}/podman/podman.sock"])  # noqa: S108  # Podman's own
+    # Under su or cron the variable is not set, and the folder is there all the same.
+    own = f"{runtime_dir or f'/run/user/{os.getuid()}'}/podman/podman.sock"
+    return usual([_ROOT, own, f"/tmp/podman-run-{os.getuid()}/podman/podman.sock"])  # noqa: S108  # Podman's own
 
 
 def _endpoint(url: str, chosen_by: str) -> Endpoint:
@@ -66,7 +67,14 @@ def _connection(name: str) -> Endpoint:
     # Read as the SDK reads them; only where one is asked for, since it takes a fifth of a second to import.
     from podman.domain.config import PodmanConfig  # pyright: ignore[reportMissingTypeStubs]
 
-    services = cast("Mapping[str, Any]", PodmanConfig().services)  # the SDK has no types
+    try:
+        services = cast("Mapping[str, Any]", PodmanConfig().services)  # the SDK has no types
+    except Exception as error:  # the SDK raises whatever a broken file makes it stumble on
+        raise ConnectError(
+            f"Podman's connections cannot be read (CONTAINER_CONNECTION): {type(error).__name__}",
+            engine="podman",
+            hint="podman system connection list may say more.",
+        ) from error
     if name not in services:
         raise ConnectError(
             f"there is no Podman connection {name!r} (CONTAINER_CONNECTION)",

@@ -27,6 +27,7 @@ from polyrun.adapter.http import (
     Failure,
     HttpClient,
     HttpLogs,
+    diagnosed,
     failure,
     health,
     image_name,
@@ -38,6 +39,7 @@ from polyrun.adapter.http import (
     open_output,
     ports,
     probe,
+    reading,
     segment,
     state,
     unix_pool,
@@ -66,9 +68,6 @@ _INITS = ("/usr/libexec/podman/catatonit", "/usr/local/libexec/podman/catatonit"
 _VANISHED = 10
 """How often a list is tried in which an image vanished."""
 
-_HEALTH_BOUND = 30.0
-"""Seconds for one health check, which runs within the request."""
-
 
 def open_runtime(url: str | None, timeout: float) -> Runtime:
     """Connect to the service at *url*, or where Podman's own rules lead."""
@@ -91,7 +90,11 @@ class PodmanEngine(CompatEngine):
         Failure(None, r"container state improper", Conflict),
         Failure(None, r"keep-id is only supported in rootless", Unsupported),
         Failure(None, r"container-init binary not found", Unsupported),
-        Failure(None, r"invalid argument|unknown capability|invalid signal|names must match", InvalidArgument),
+        Failure(
+            None,
+            r"no command or entrypoint|invalid argument|unknown capability|invalid signal|names must match",
+            InvalidArgument,
+        ),
         Failure(None, r"statfs .*: no such file|stat /.*: no such file|no secret with name", InvalidArgument),
         Failure(409, r"paused", NotRunning),
         Failure(409, r"", Conflict),
@@ -113,8 +116,7 @@ class PodmanEngine(CompatEngine):
         self._libpod = f"/v{headers.get('libpod-api-version', '4.0.0')}/libpod"
 
     def _broken(self, cause: BaseException) -> PolyrunError:
-        report, _ = probe(self._endpoint, _endpoint.WORDS)
-        return failure(report, cause)
+        return failure(diagnosed(self._endpoint, _endpoint.WORDS, cause), cause)
 
     def _find_capabilities(self) -> Capabilities:
         # Takes the engine a quarter of a second, so only when somebody asks.
@@ -176,7 +178,8 @@ class PodmanEngine(CompatEngine):
         for attempt in range(_VANISHED):
             try:
                 rows = self._own("GET", "/images/json", "the images").json()
-                return [listed_image(row) for row in rows or ()]
+                with reading("the images"):
+                    return [listed_image(row) for row in rows or ()]
             except ImageNotFound:
                 # An image that vanishes while it is listed fails the whole list here.
                 if attempt == _VANISHED - 1:
@@ -186,7 +189,9 @@ class PodmanEngine(CompatEngine):
     def image(self, image: str) -> ImageDetail:
         """Return one image."""
         path = f"/images/{segment(self.local(image))}/json"
-        return inspected_image(self._own("GET", path, f"image {image}", missing=ImageNotFound).json())
+        raw = self._own("GET", path, f"image {image}", missing=ImageNotFound).json()
+        with reading(f"image {image}"):
+            return inspected_image(raw)
 
     def tag(self, image: str, reference: str) -> None:
         """Add a reference."""
@@ -248,7 +253,8 @@ class PodmanEngine(CompatEngine):
             # Without all it leaves out the paused ones; it has no state of restarting.
             filters["status"] = ["running", "paused"]
         rows = self._own("GET", "/containers/json", "the containers", {"all": True, "filters": filters}).json()
-        return [_listed(row) for row in rows or ()]
+        with reading("the containers"):
+            return [_listed(row) for row in rows or ()]
 
     def stop(self, container: str, timeout: float) -> None:
         """Stop; a paused container is a failure here, so it is let go on first."""
@@ -297,14 +303,14 @@ class PodmanEngine(CompatEngine):
             raise EngineError(f"wait {shown(container)}: the engine knows no exit code", engine=self._label)
         return code
 
-    def health(self, container: str) -> Health | None:
+    def health(self, container: str, timeout: float) -> Health | None:
         """Run the health check and return what it found: without systemd nobody else runs it."""
         reply = self._own(
             "GET",
             f"/containers/{segment(container)}/healthcheck",
             f"health check of {shown(container)}",
             missing=ContainerNotFound,
-            timeout=min(_HEALTH_BOUND, self.timeout),
+            timeout=max(0.1, timeout),
         )
         return health(reply.json().get("Status"))
 

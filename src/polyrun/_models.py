@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypedDict, T
 from attr import evolve, field, frozen
 
 from polyrun._errors import ContainerNotFound, InvalidArgument
-from polyrun._parse import is_text, parse_command, parse_duration, parse_size, short_id
+from polyrun._parse import Reference, is_image_id, is_text, parse_command, parse_duration, parse_size, short_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -240,7 +240,7 @@ class ContainerOptions(TypedDict, total=False):
     workdir: str | None
     entrypoint: Sequence[str] | None
     labels: Mapping[str, str]
-    limits: Limits
+    limits: Limits | None
     restart: str
     health: HealthCheck | None
     init: bool
@@ -269,6 +269,8 @@ def _strings(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def _string_map(pairs: Mapping[str, str]) -> Mapping[str, str]:
+    if not isinstance(cast("object", pairs), Mapping):
+        raise InvalidArgument(f"names and values are a mapping, not {type(pairs).__name__}", hint='Write {"A": "b"}.')
     copy = dict(pairs)
     for key, value in copy.items():
         if not all(isinstance(cast("object", word), str) for word in (key, value)):
@@ -293,15 +295,19 @@ def _names_only(env: Mapping[str, str]) -> str:
     return "{" + ", ".join(f"{name!r}: …" for name in env) + "}"
 
 
+def _is_no_list(value: object) -> bool:
+    return isinstance(value, (Mapping, str)) or not isinstance(value, Iterable)
+
+
 def _ports(ports: Iterable[PortLike]) -> tuple[Port, ...]:
-    if isinstance(ports, (str, int)):
-        raise InvalidArgument(f"ports is a list: {ports!r}", hint=f"Write [{ports!r}].")
+    if _is_no_list(ports):
+        raise InvalidArgument(f"ports is a list: {ports!r}", hint='Write ports=["8080:80"], the host\'s first.')
     return tuple(Port.parse(port) for port in ports)
 
 
 def _mounts(mounts: Iterable[MountLike]) -> tuple[Mount, ...]:
-    if isinstance(mounts, str):
-        raise InvalidArgument(f"mounts is a list: {mounts!r}", hint=f"Write [{mounts!r}].")
+    if _is_no_list(mounts):
+        raise InvalidArgument(f"mounts is a list: {mounts!r}", hint='Write mounts=["/on/the/host:/inside"].')
     return tuple(Mount.parse(mount) for mount in mounts)
 
 
@@ -310,6 +316,20 @@ def _tmpfs(tmpfs: Sequence[str] | Mapping[str, str]) -> Mapping[str, str]:
         return _string_map(tmpfs)
     pairs = (word.partition(":") for word in _strings(tmpfs))
     return {path: options for path, _, options in pairs}
+
+
+def _limits(limits: Limits | None) -> Limits:
+    if limits is None:
+        return Limits()
+    if not isinstance(cast("object", limits), Limits):
+        raise InvalidArgument(f"not limits: {limits!r}", hint='Write polyrun.Limits(memory="64m", cpus=0.5).')
+    return limits
+
+
+def _health_check(health: HealthCheck | None) -> HealthCheck | None:
+    if not isinstance(cast("object", health), (HealthCheck, type(None))):
+        raise InvalidArgument(f"not a health check: {health!r}", hint="Write polyrun.HealthCheck(command=[...]).")
+    return health
 
 
 def _ulimits(ulimits: Mapping[str, int | tuple[int, int]]) -> Mapping[str, tuple[int, int]]:
@@ -406,9 +426,9 @@ class ContainerSpec:
     workdir: str | None = None
     entrypoint: tuple[str, ...] | None = field(default=None, converter=_entrypoint)
     labels: Mapping[str, str] = field(factory=dict[str, str], converter=_string_map, hash=False)
-    limits: Limits = Limits()
+    limits: Limits = field(default=Limits(), converter=_limits)
     restart: str = "no"
-    health: HealthCheck | None = None
+    health: HealthCheck | None = field(default=None, converter=_health_check)
     init: bool = False
     read_only: bool = False
     tmpfs: Mapping[str, str] = field(factory=dict[str, str], converter=_tmpfs, hash=False)
@@ -431,6 +451,8 @@ class ContainerSpec:
         """Refuse what one engine would refuse and the other drop in silence."""
         if not self.image:
             raise InvalidArgument("an image is needed, and none was named")
+        if not is_image_id(self.image):
+            Reference.parse(self.image)
         if self.command == ():
             raise InvalidArgument("an empty command", hint="None runs the image's own command.")
         if self.name is not None and not _NAME.fullmatch(self.name):
@@ -450,7 +472,7 @@ class ContainerSpec:
         self._check_places()
         if isinstance(cast("object", self.stop_timeout), float) or not 0 <= self.stop_timeout < _MOST:
             raise InvalidArgument(f"a stop_timeout is whole seconds, 0 or more: {self.stop_timeout!r}")
-        if self.user is not None and not re.fullmatch(r"[^:\s]+(:[^:\s]+)?", self.user):
+        if self.user is not None and not re.fullmatch(r"[^:\s]+(:[^:\s]+)?", str(self.user)):
             raise InvalidArgument(f"not a user: {self.user!r}", hint='Write "name", "1000" or "1000:1000".')
         if self.platform is not None and not re.fullmatch(r"[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?", self.platform):
             raise InvalidArgument(f"not a platform: {self.platform!r}", hint='It reads "linux/arm64".')

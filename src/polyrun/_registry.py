@@ -50,8 +50,12 @@ def connect(runtime: str | None = None, *, url: str | None = None, timeout: floa
     """
     if not 0 < timeout < float("inf"):
         raise InvalidArgument(f"a timeout is seconds, more than 0: {timeout!r}")
-    if runtime is None and url is None:
-        runtime = os.environ.get(_VARIABLE) or None
+    if runtime is None and url is None and (chosen := os.environ.get(_VARIABLE)):
+        try:
+            return connect(chosen, timeout=timeout)
+        except PolyrunError as error:
+            error.hint = f"{error.hint} ({_VARIABLE} says {chosen!r}.)".strip()
+            raise
     name, address = _split(runtime, url)
     if name is not None:
         return _load(name)(address, timeout)
@@ -80,15 +84,21 @@ def runtimes() -> tuple[RuntimeInfo, ...]:
 
 
 def check(runtime: str | None = None) -> tuple[CheckReport, ...]:
-    """Say of one runtime, or of every one that is known, whether it can be used; raise for nothing."""
+    """Say of one runtime, or of every engine that is known, whether it can be used; raise for nothing.
+
+    The runtime in memory is an engine only when it is asked for by its name.
+    """
     if runtime is None:
-        return tuple(info.report or _report(info.name, info.reason) for info in runtimes())
+        engines = (info for info in runtimes() if info.name not in _ON_REQUEST)
+        return tuple(info.report or _report(info.name, info.reason) for info in engines)
     try:
         with connect(runtime, timeout=_PROBE) as found:
             return (found.check(),)
     except PolyrunError as error:
         report: CheckReport | None = getattr(error, "report", None)
         return (report or _report(runtime, str(error)),)
+    except Exception as error:  # noqa: BLE001  # as in runtimes()
+        return (_report(runtime, _broken(error)),)
 
 
 _PROBE = 5.0

@@ -149,7 +149,7 @@ class Runtime(Protocol):
             pull: ask the registry for newer base images.
             cache: use layers of earlier builds.
             on_event: called with each `Progress`, in the calling thread.
-            timeout: seconds for the whole build, which is then cancelled.
+            timeout: seconds for the whole build, which is then cancelled; Podman still ends its step.
 
         Raises:
             BuildFailed: a step failed, or the Dockerfile cannot be read; it carries step and output.

@@ -271,8 +271,11 @@ class Engine(Protocol):
         """Return the exit code of a container that was started; `TimeoutError` after *timeout* seconds."""
         ...
 
-    def health(self, container: str) -> Health | None:
-        """Return its health now; run its health check if the engine does not do so by itself."""
+    def health(self, container: str, timeout: float) -> Health | None:
+        """Return its health now; run its health check if the engine does not do so by itself.
+
+        `TimeoutError` after *timeout* seconds.
+        """
         ...
 
     def attach(self, container: str, *, stdin: bool, tty: bool) -> ProcessStream:

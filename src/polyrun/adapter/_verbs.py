@@ -177,14 +177,15 @@ class EngineRuntime:
         """Build an image from a folder; see `polyrun.Runtime.build`."""
         if tag is not None and Reference.parse(tag).digest:
             raise InvalidArgument(f"a build cannot be given a digest: {tag!r}", hint='Write "name:tag".')
+        _check_timeout(timeout)
         opened = open_context(Path(context), None if dockerfile is None else Path(dockerfile))
         request = BuildRequest(
             dockerfile=opened.dockerfile,
             # With a platform, the tag waits until it is known what was built.
             reference=tag if platform is None else None,
-            args=dict(args or {}),
+            args=environment(args or {}),
             target=target,
-            labels=dict(labels or {}),
+            labels=environment(labels or {}),
             platform=platform,
             pull=pull,
             cache=cache,
@@ -294,6 +295,7 @@ class EngineRuntime:
     ) -> RunResult:
         """Run a container to its end; see `polyrun.Runtime.run`."""
         spec = container_spec(image, command, options)
+        _check_input(input)
         if input is not None:
             spec = evolve(spec, stdin=True)
         if spec.restart != "no":
@@ -467,6 +469,7 @@ class EngineRuntime:
         words = parse_command(command)
         if not words:
             raise InvalidArgument("exec needs a command", hint='Write ["ls", "-l"].')
+        _check_input(input)
         _check_timeout(timeout)
         name, token = _name(container), secrets.token_hex(8)
         request = ExecRequest(
@@ -585,7 +588,7 @@ class EngineRuntime:
 
     def kill(self, container: ContainerLike, signal: str | int = "KILL") -> None:
         """Send a signal; see `polyrun.Runtime.kill`."""
-        word = str(signal).upper().removeprefix("SIG")
+        word = str(int(signal) if isinstance(signal, int) else signal).upper().removeprefix("SIG")
         if not re.fullmatch(r"[A-Z]+[0-9]?([+-][0-9]+)?|[1-9]|[1-5][0-9]|6[0-4]", word):
             raise InvalidArgument(f"not a signal: {signal!r}", hint='A signal is "TERM", "SIGTERM" or 15.')
         self._engine.kill(_name(container), word)
@@ -639,11 +642,8 @@ class EngineRuntime:
                     engine=self._label,
                 )
             if now.state == "running":
-                if probe is not None:
-                    ready = probe(now)
-                else:
-                    ready = not detail.has_health or self._engine.health(now.id) == "healthy"
-                if ready:
+                well = not detail.has_health if probe is None else probe(now)
+                if well or (probe is None and self._is_healthy(now.id, left)):
                     return self.inspect(now)
             if left() == 0:
                 raise DeadlineExceeded(
@@ -654,6 +654,13 @@ class EngineRuntime:
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, 0.2)
+
+    def _is_healthy(self, identifier: str, left: Callable[[], float | None]) -> bool:
+        try:
+            return self._engine.health(identifier, left() or 0.0) == "healthy"
+        except TimeoutError:
+            # A check that hangs is not passed; whether there is time for another is the caller's to say.
+            return False
 
     def _last_words(self, container: Container, secret: Iterable[str]) -> str:
         if container.exit_code is None:
@@ -797,8 +804,15 @@ def _brief(command: Sequence[str], hide: Callable[[str], str]) -> str:
 
 
 def _feed(stream: ProcessStream, data: bytes) -> None:
-    stream.write(data)
-    stream.end_input()
+    try:
+        stream.write(data)
+    finally:
+        stream.end_input()
+
+
+def _check_input(data: object) -> None:
+    if data is not None and not isinstance(data, (bytes, bytearray, memoryview)):
+        raise InvalidArgument(f"input is bytes, not {type(data).__name__}", hint="Write input=text.encode().")
 
 
 def _ignore(_: Progress) -> None:
@@ -825,7 +839,9 @@ def _deadline(timeout: float | None) -> Callable[[], float | None]:
 
 
 def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None and not 0 <= timeout < float("inf"):
+    if not isinstance(cast("object", timeout), (int, float, type(None))) or (
+        timeout is not None and not 0 <= timeout < float("inf")
+    ):
         raise InvalidArgument(f"a timeout is seconds, 0 or more, or None for no limit: {timeout!r}")
 
 

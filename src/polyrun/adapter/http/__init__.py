@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyrun.adapter.http._check import PROBE, Endpoint, Words, failure, probe, usual
+from polyrun.adapter.http._check import PROBE, Endpoint, Words, diagnosed, failure, probe, usual
 from polyrun.adapter.http._compat import CompatEngine, Failure, HttpExecution, reason
 from polyrun.adapter.http._convert import (
     health,
@@ -14,6 +14,7 @@ from polyrun.adapter.http._convert import (
     merged,
     moment,
     ports,
+    reading,
     state,
 )
 from polyrun.adapter.http._frames import Frames, HttpLogs, Output, open_output
@@ -32,6 +33,7 @@ __all__ = [
     "Output",
     "Reply",
     "Words",
+    "diagnosed",
     "failure",
     "health",
     "image_name",
@@ -44,6 +46,7 @@ __all__ = [
     "open_output",
     "ports",
     "probe",
+    "reading",
     "reason",
     "segment",
     "state",

@@ -114,6 +114,21 @@ def probe(endpoint: Endpoint, words: Words, timeout: float = PROBE) -> tuple[Che
     return evolve(report, ok=True, version=server.partition("/")[2].partition(" ")[0]), headers
 
 
+def diagnosed(endpoint: Endpoint, words: Words, cause: BaseException) -> CheckReport:
+    """Return a report after *cause*; one that waited too long for an answer is not made to wait again."""
+    if not isinstance(cause, TimeoutError):
+        return probe(endpoint, words)[0]
+    finding = Finding(
+        code="hung",
+        severity="error",
+        summary=f"{words.title} accepts connections at {endpoint.path} and does not answer",
+        fix=words.fixes.get("hung", ""),
+    )
+    return CheckReport(
+        ok=False, engine=words.name, endpoint=endpoint.url, chosen_by=endpoint.chosen_by, findings=(finding,)
+    )
+
+
 def _unreachable(path: str, error: OSError, words: Words) -> tuple[str, str, str]:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return "socket-missing", f"there is no {path}", f"{words.title} is not installed here, or does not run."

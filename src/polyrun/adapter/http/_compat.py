@@ -18,6 +18,7 @@ from attr import frozen
 from polyrun import (
     BuildFailed,
     ContainerNotFound,
+    DeadlineExceeded,
     EngineError,
     EngineVersion,
     ImageNotFound,
@@ -140,6 +141,9 @@ class CompatEngine(ABC):
             )
             if not reply.headers.get("server", "").startswith(words.server):
                 raise self._http.broken(OSError("it is another engine"))
+        except DeadlineExceeded as error:
+            self.close()
+            raise self._http.broken(error) from error
         except BaseException:
             self.close()
             raise
@@ -152,7 +156,8 @@ class CompatEngine(ABC):
     def version(self) -> EngineVersion:
         """Return the engine's version."""
         raw = self._get("/version", "the version").json()
-        return EngineVersion(self.name, raw["Version"], raw["ApiVersion"], raw["Os"], raw["Arch"])
+        with _convert.reading("its version"):
+            return EngineVersion(self.name, raw["Version"], raw["ApiVersion"], raw["Os"], raw["Arch"])
 
     # Requests, and what their failures mean
 
@@ -239,7 +244,7 @@ class CompatEngine(ABC):
             "POST",
             f"{self._api}/build",
             query=query,
-            chunks=context,
+            chunks=_in_time(context, left),
             headers={"Content-Type": "application/x-tar"},
             fail=fail,
             timeout=left(),
@@ -289,12 +294,15 @@ class CompatEngine(ABC):
 
     def images(self) -> Sequence[Image]:
         """List images."""
-        return [_convert.listed_image(row) for row in self._get("/images/json", "the images").json()]
+        rows = self._get("/images/json", "the images").json()
+        with _convert.reading("the images"):
+            return [_convert.listed_image(row) for row in rows or ()]
 
     def image(self, image: str) -> ImageDetail:
         """Return one image."""
         raw = self._get(f"/images/{segment(self.local(image))}/json", f"image {image}", missing=ImageNotFound).json()
-        return _convert.inspected_image(raw)
+        with _convert.reading(f"image {image}"):
+            return _convert.inspected_image(raw)
 
     def local(self, image: str) -> str:
         """Return the name by which the engine finds a local image."""
@@ -333,7 +341,8 @@ class CompatEngine(ABC):
         raw = self._get(
             f"/containers/{segment(container)}/json", f"container {shown(container)}", missing=ContainerNotFound
         ).json()
-        return _convert.inspected(raw)
+        with _convert.reading(f"container {shown(container)}"):
+            return _convert.inspected(raw)
 
     def start(self, container: str) -> None:
         """Start; 304 says that it runs."""
@@ -413,7 +422,7 @@ class CompatEngine(ABC):
                     raise TimeoutError from error
                 self.ping()
 
-    def health(self, container: str) -> Health | None:
+    def health(self, container: str, timeout: float) -> Health | None:  # noqa: ARG002  # for engines that run the check
         """Return the health that the engine's own schedule found."""
         return self.container(container).container.health
 
@@ -563,9 +572,18 @@ class CompatEngine(ABC):
                 lines, rest = [rest], b""
             for line in lines:
                 if line.strip():
-                    yield json.loads(line)
+                    with _convert.reading("its progress"):
+                        event = cast("Mapping[str, Any]", dict(json.loads(line)))
+                    yield event
             if not data:
                 return
+
+
+def _in_time(chunks: Iterable[bytes], left: Callable[[], float | None]) -> Iterator[bytes]:
+    for chunk in chunks:
+        if left() == 0:
+            raise TimeoutError
+        yield chunk
 
 
 _PULL_HINT = "Check the name, that the registry can be reached from the engine's host, and the login."

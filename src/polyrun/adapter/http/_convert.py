@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
 
-from polyrun import Container, Image, Port
+from polyrun import Container, EngineError, Image, PolyrunError, Port
 from polyrun.adapter._engine import ContainerDetail, ImageDetail
 from polyrun.adapter._naming import CALL_LABEL, IMAGE_LABEL, familiar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
     from polyrun import Health, Json, State
 
@@ -33,6 +34,19 @@ _STATES: dict[str, State] = {
 
 _ENDED = ("exited", "dead")
 _HEALTH: tuple[Health, ...] = ("starting", "healthy", "unhealthy")
+
+
+@contextmanager
+def reading(what: str) -> Generator[None]:
+    """Turn what goes wrong with an answer that is not as it should be into an `EngineError`."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        if isinstance(error, PolyrunError):
+            raise
+        raise EngineError(
+            f"the engine's answer about {what} cannot be read: {type(error).__name__}: {error}"
+        ) from error
 
 
 def state(word: str) -> State:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from contextlib import suppress
@@ -283,14 +284,17 @@ class HttpStream:
                 raise ConnectionError("what answers does not speak HTTP")
         head, _, self._received = self._received.partition(b"\r\n\r\n")
         status_line, *lines = head.decode("latin-1").split("\r\n")
-        status = int(status_line.split(" ")[1])
+        found = re.match(r"HTTP/1\.[01] (\d{3})", status_line)
+        if not found:
+            raise ConnectionError("what answers does not speak HTTP")
+        status = int(found[1])
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         if status < _FAILED and upgraded:
             # Docker's answer to an upgrade is 101, or 200 where it does not know the header.
             self._upgraded = True
         elif self._method == "HEAD":
             self._ended = True
-        elif self.headers.get("transfer-encoding") == "chunked":
+        elif self.headers.get("transfer-encoding", "").lower() == "chunked":
             self._chunked, self._left = True, 0
         elif "content-length" in self.headers:
             self._left = int(self.headers["content-length"])
@@ -302,7 +306,11 @@ class HttpStream:
         """Return the next bytes, ``b""`` at the end; `TimeoutError` leaves the stream readable."""
         end = None if timeout is None else time.monotonic() + timeout
         while not self._closed:
-            if data := self._decoded():
+            try:
+                data = self._decoded()
+            except ValueError as error:  # no length of a chunk
+                raise self._broken_off() from error
+            if data:
                 return data
             if self._ended or (self._left == 0 and not self._chunked):
                 return b""
