@@ -67,7 +67,7 @@ def image(runtime: Runtime) -> Iterator[str]:
         shutil.copy(busybox, Path(folder, "busybox"))
         Path(folder, "Dockerfile").write_text(
             'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "-s", "/bin"]\n'
-            "RUN mkdir /data && echo image > /data/origin\nCMD [\"true\"]\n"
+            'RUN mkdir /data && echo image > /data/origin\nCMD ["true"]\n'
         )
         runtime.build(folder, tag=reference)
     yield reference

@@ -200,7 +200,7 @@ class TestSizesAndDurations:
     )
     def test_a_duration_is_read(self, text: float | str, seconds: float) -> None:
         """It is seconds, or text with units."""
-        assert abs(HealthCheck(command=["true"], interval=text).interval - seconds) < 1e-9
+        assert abs(HealthCheck(command=["true"], start_period=text).start_period - seconds) < 1e-9
 
     @pytest.mark.parametrize("bad", ["", "30", "s", "1x", "-1s", "1s 2x", -1, float("inf"), float("nan"), True])
     def test_a_wrong_duration_is_refused_with_the_forms_there_are(self, bad: float | str) -> None:
