@@ -30,6 +30,7 @@ from polyrun.adapter.http import (
     image_name,
     label_filters,
     labels,
+    made,
     moment,
     ports,
     probe,
@@ -103,8 +104,9 @@ class DockerEngine(CompatEngine):
 
     def _find_capabilities(self) -> Capabilities:
         raw = self._get("/info", "the engine's capabilities").json()
-        limits = all(raw.get(name) for name in ("MemoryLimit", "CpuCfsQuota", "PidsLimit"))
-        return Capabilities(limits=limits, gpus="nvidia" in (raw.get("Runtimes") or {}))
+        with reading("its capabilities"):
+            limits = all(raw.get(name) for name in ("MemoryLimit", "CpuCfsQuota", "PidsLimit"))
+            return Capabilities(limits=limits, gpus="nvidia" in (raw.get("Runtimes") or {}))
 
     def check(self) -> CheckReport:
         """Ping, and then ask for a list: a ping can be allowed where a list is not."""
@@ -133,15 +135,14 @@ class DockerEngine(CompatEngine):
             return fail(reply)
 
         selinux = any(mount.relabel for mount in spec.mounts) and self._has_selinux()
-        made = self._http.request(
+        reply = self._http.request(
             "POST",
             f"{self._api}/containers/create",
             query={"name": spec.name, "platform": spec.platform},
             body=create_body(spec, selinux=selinux),
             fail=failed,
         ).json()
-        identifier: str = made["Id"]
-        return identifier
+        return made(reply)
 
     def _has_selinux(self) -> bool:
         raw = self._get("/info", "the engine's security options").json()

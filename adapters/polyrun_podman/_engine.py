@@ -35,6 +35,7 @@ from polyrun.adapter.http import (
     label_filters,
     labels,
     listed_image,
+    made,
     moment,
     open_output,
     ports,
@@ -120,21 +121,23 @@ class PodmanEngine(CompatEngine):
 
     def _find_capabilities(self) -> Capabilities:
         # Takes the engine a quarter of a second, so only when somebody asks.
-        host = self._own("GET", "/info", "the engine's capabilities").json()["host"]
-        rootless = bool(host.get("security", {}).get("rootless"))
-        v2 = host.get("cgroupVersion") == "v2"
-        return Capabilities(
-            # Rootless on cgroup v1 there is no freezer to use, and limits are ignored with a warning.
-            pause=v2 or not rootless,
-            limits=not rootless or (v2 and "memory" in (host.get("cgroupControllers") or ())),
-            # Where its init is on this machine; the engine has the last word at a create.
-            init=any(Path(path).exists() for path in _INITS),
-            host_gateway=False,
-            keep_id=rootless,
-            secrets=True,
-            # Its timers are systemd's.
-            schedules_health=Path("/run/systemd/system").is_dir(),
-        )
+        info = self._own("GET", "/info", "the engine's capabilities").json()
+        with reading("its capabilities"):
+            host = info["host"]
+            rootless = bool(host.get("security", {}).get("rootless"))
+            v2 = host.get("cgroupVersion") == "v2"
+            return Capabilities(
+                # Rootless on cgroup v1 there is no freezer to use, and limits are ignored with a warning.
+                pause=v2 or not rootless,
+                limits=not rootless or (v2 and "memory" in (host.get("cgroupControllers") or ())),
+                # Where its init is on this machine; the engine has the last word at a create.
+                init=any(Path(path).exists() for path in _INITS),
+                host_gateway=False,
+                keep_id=rootless,
+                secrets=True,
+                # Its timers are systemd's.
+                schedules_health=Path("/run/systemd/system").is_dir(),
+            )
 
     def check(self) -> CheckReport:
         """Ping, and then ask for a list: a ping can be allowed where a list is not."""
@@ -242,9 +245,8 @@ class PodmanEngine(CompatEngine):
             return error
 
         body = create_body(spec, self.local(spec.image))
-        made = self._http.request("POST", f"{self._libpod}/containers/create", body=body, fail=failed).json()
-        identifier: str = made["Id"]
-        return identifier
+        reply = self._http.request("POST", f"{self._libpod}/containers/create", body=body, fail=failed).json()
+        return made(reply)
 
     def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:
         """List containers over its own API, whose list has exit code and health."""
@@ -284,7 +286,8 @@ class PodmanEngine(CompatEngine):
             "DELETE",
             f"/containers/{segment(container)}",
             f"rm {shown(container)}",
-            {"force": force or None, "timeout": 0 if force else None, "v": volumes or None},
+            # Here it is "volumes"; "v" is the compatible API's, and ignored.
+            {"force": force or None, "timeout": 0 if force else None, "volumes": volumes or None},
             missing=ContainerNotFound,
         )
 
@@ -298,7 +301,8 @@ class PodmanEngine(CompatEngine):
                 "POST", path, f"wait {shown(container)}", query, missing=ContainerNotFound, timeout=limit
             ),
         )
-        code = int(reply.json())
+        with reading("a wait"):
+            code = int(reply.json())
         if code < 0:
             raise EngineError(f"wait {shown(container)}: the engine knows no exit code", engine=self._label)
         return code

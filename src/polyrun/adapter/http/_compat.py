@@ -402,10 +402,11 @@ class CompatEngine(ABC):
                 timeout=limit,
             ),
         ).json()
-        problem = _convert.part(raw, "Error").get("Message")
-        if problem:
-            raise EngineError(f"wait {shown(container)}: {problem}", engine=self._label)
-        return int(raw["StatusCode"])
+        with _convert.reading("a wait"):
+            problem = _convert.part(raw, "Error").get("Message")
+            if not problem:
+                return int(raw["StatusCode"])
+        raise EngineError(f"wait {shown(container)}: {problem}", engine=self._label)
 
     def _held(self, timeout: float | None, ask: Callable[[float], Reply]) -> Reply:
         """Return the answer to a request that the engine holds back, asking again while it is alive.
@@ -452,7 +453,7 @@ class CompatEngine(ABC):
         }
         what = f"exec in {shown(container)}"
         made = self._post(f"/containers/{segment(container)}/exec", what, body=body, missing=ContainerNotFound).json()
-        identifier: str = made["Id"]
+        identifier = _convert.made(made)
         stream = self._http.stream(
             "POST",
             f"{self._api}/exec/{identifier}/start",
@@ -474,9 +475,10 @@ class CompatEngine(ABC):
         from the beginning, Docker null.
         """
         raw = self._get(f"/exec/{identifier}/json", "exec").json()
-        if raw["Running"] or raw["ExitCode"] is None:
-            return None
-        return raw["ExitCode"], bool(raw.get("Pid"))
+        with _convert.reading("an exec"):
+            if raw["Running"] or raw["ExitCode"] is None:
+                return None
+            return int(raw["ExitCode"]), bool(raw.get("Pid"))
 
     @abstractmethod
     def _exec_failure(self, stream: StreamName, text: bytes) -> str | None:
@@ -513,14 +515,15 @@ class CompatEngine(ABC):
             query={"path": path},
             fail=self._archive_fail(container, path),
         )
-        raw = json.loads(base64.b64decode(reply.headers["x-docker-container-path-stat"]))
-        # Go's file modes: the highest bit is a folder.
-        return PathStat(
-            name=raw["name"],
-            size=raw["size"],
-            is_dir=bool(raw["mode"] >> 31 & 1),
-            link_target=raw.get("linkTarget") or "",
-        )
+        with _convert.reading(path):
+            raw = json.loads(base64.b64decode(reply.headers["x-docker-container-path-stat"]))
+            return PathStat(
+                name=raw["name"],
+                size=raw["size"],
+                # Go's file modes: the highest bit is a folder.
+                is_dir=bool(raw["mode"] >> 31 & 1),
+                link_target=raw.get("linkTarget") or "",
+            )
 
     def put(self, container: str, path: str, archive: Iterable[bytes]) -> None:
         """Unpack a tar stream in *path*."""

@@ -49,6 +49,12 @@ def reading(what: str) -> Generator[None]:
         ) from error
 
 
+def made(raw: Mapping[str, Any]) -> str:
+    """Return the id of what was made."""
+    with reading("what it made"):
+        return str(raw["Id"])
+
+
 def state(word: str) -> State:
     """Return the engine's word for a state as polyrun's."""
     return _STATES.get(word.lower(), "unknown")

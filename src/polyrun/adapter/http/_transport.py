@@ -92,13 +92,16 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    engine: str = ""
 
     def json(self) -> Any:
         """Return the body as JSON."""
         try:
             return json.loads(self.body)
         except ValueError as error:
-            raise EngineError(f"the engine answered with what is not JSON: {self.body[:80]!r}") from error
+            raise EngineError(
+                f"the engine answered with what is not JSON: {self.body[:80]!r}", engine=self.engine
+            ) from error
 
 
 class HttpClient:
@@ -157,9 +160,11 @@ class HttpClient:
                 timeout=urllib3.Timeout(total=None, connect=min(limit, self.timeout), read=limit),
                 retries=False,
                 redirect=False,
+                preload_content=False,
             )
-            reply = Reply(response.status, {k.lower(): v for k, v in response.headers.items()}, response.data)
-        except urllib3.exceptions.ReadTimeoutError as error:
+            body = _whole(response, limit)
+            reply = Reply(response.status, {k.lower(): v for k, v in response.headers.items()}, body, self._engine)
+        except (urllib3.exceptions.ReadTimeoutError, TimeoutError) as error:
             raise self._too_late(f"{method} {path}", limit) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self.broken(error) from error
@@ -300,7 +305,7 @@ class HttpStream:
             self._left = int(self.headers["content-length"])
         if status < _FAILED:
             return None
-        return Reply(status, self.headers, b"".join(iter(lambda: self.read(limit), b"")))
+        return Reply(status, self.headers, b"".join(iter(lambda: self.read(limit), b"")), self._engine)
 
     def read(self, timeout: float | None = None) -> bytes:
         """Return the next bytes, ``b""`` at the end; `TimeoutError` leaves the stream readable."""
@@ -410,6 +415,21 @@ class HttpStream:
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
+
+
+def _whole(response: urllib3.BaseHTTPResponse, limit: float) -> bytes:
+    """Return the whole body, and give the connection back; within *limit* seconds, however it drips."""
+    end = time.monotonic() + limit
+    pieces: list[bytes] = []
+    try:
+        while piece := response.read1(BLOCK):
+            pieces.append(piece)
+            if time.monotonic() > end:
+                response.close()
+                raise TimeoutError
+    finally:
+        response.release_conn()
+    return b"".join(pieces)
 
 
 def target(path: str, query: Mapping[str, object] | None) -> str:
