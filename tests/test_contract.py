@@ -26,6 +26,13 @@ def no_image_is_left(runtime: Runtime) -> Iterator[None]:
     assert left == []
 
 
+def test_no_test_hides_another() -> None:
+    """No two parts of the contract have a test of the same name, of which one would not run."""
+    parts = [part for part in RuntimeContract.__mro__ if part is not object]
+    names = [name for part in parts for name in vars(part) if name.startswith("test_")]
+    assert sorted(names) == sorted(set(names))
+
+
 class TestContract(RuntimeContract):
     """Every runtime keeps the same promise, and leaves nothing behind."""
 

@@ -405,9 +405,13 @@ class TestNonsense:
             listening(place / "x.sock", engine_that_answers(kind, NONSENSE[nonsense])),
             polyrun.connect(kind, url=f"unix://{place}/x.sock", timeout=1) as runtime,
             soon(),
-            pytest.raises(PolyrunError) as caught,
         ):
-            verbs[verb](runtime)
+            if (kind, nonsense) == ("podman", "null") and verb in ("ps", "images"):
+                # It is written in Go, where an empty list can be null.
+                assert verbs[verb](runtime) == ()
+                return
+            with pytest.raises(PolyrunError) as caught:
+                verbs[verb](runtime)
         assert kind in str(caught.value)
 
     @any_kind

@@ -104,7 +104,7 @@ class DockerEngine(CompatEngine):
 
     def _find_capabilities(self) -> Capabilities:
         raw = self._get("/info", "the engine's capabilities").json()
-        with reading("its capabilities"):
+        with reading("its capabilities", self._label):
             limits = all(raw.get(name) for name in ("MemoryLimit", "CpuCfsQuota", "PidsLimit"))
             return Capabilities(limits=limits, gpus="nvidia" in (raw.get("Runtimes") or {}))
 
@@ -142,7 +142,7 @@ class DockerEngine(CompatEngine):
             body=create_body(spec, selinux=selinux),
             fail=failed,
         ).json()
-        return made(reply)
+        return made(reply, self._label)
 
     def _has_selinux(self) -> bool:
         raw = self._get("/info", "the engine's security options").json()
@@ -169,7 +169,7 @@ class DockerEngine(CompatEngine):
         """List containers in one request; the rest of what is known stands in ``Status``."""
         filters = label_filters(labels)
         rows = self._get("/containers/json", "the containers", {"all": all or None, "filters": filters or None}).json()
-        with reading("the containers"):
+        with reading("the containers", self._label):
             return [_listed(row) for row in rows]
 
     def qualified(self, reference: str) -> str:

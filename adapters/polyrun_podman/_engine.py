@@ -122,7 +122,7 @@ class PodmanEngine(CompatEngine):
     def _find_capabilities(self) -> Capabilities:
         # Takes the engine a quarter of a second, so only when somebody asks.
         info = self._own("GET", "/info", "the engine's capabilities").json()
-        with reading("its capabilities"):
+        with reading("its capabilities", self._label):
             host = info["host"]
             rootless = bool(host.get("security", {}).get("rootless"))
             v2 = host.get("cgroupVersion") == "v2"
@@ -181,7 +181,7 @@ class PodmanEngine(CompatEngine):
         for attempt in range(_VANISHED):
             try:
                 rows = self._own("GET", "/images/json", "the images").json()
-                with reading("the images"):
+                with reading("the images", self._label):
                     return [listed_image(row) for row in rows or ()]
             except ImageNotFound:
                 # An image that vanishes while it is listed fails the whole list here.
@@ -193,7 +193,7 @@ class PodmanEngine(CompatEngine):
         """Return one image."""
         path = f"/images/{segment(self.local(image))}/json"
         raw = self._own("GET", path, f"image {image}", missing=ImageNotFound).json()
-        with reading(f"image {image}"):
+        with reading(f"image {image}", self._label):
             return inspected_image(raw)
 
     def tag(self, image: str, reference: str) -> None:
@@ -246,7 +246,7 @@ class PodmanEngine(CompatEngine):
 
         body = create_body(spec, self.local(spec.image))
         reply = self._http.request("POST", f"{self._libpod}/containers/create", body=body, fail=failed).json()
-        return made(reply)
+        return made(reply, self._label)
 
     def containers(self, *, all: bool, labels: Mapping[str, str]) -> Sequence[Container]:
         """List containers over its own API, whose list has exit code and health."""
@@ -255,7 +255,7 @@ class PodmanEngine(CompatEngine):
             # Without all it leaves out the paused ones; it has no state of restarting.
             filters["status"] = ["running", "paused"]
         rows = self._own("GET", "/containers/json", "the containers", {"all": True, "filters": filters}).json()
-        with reading("the containers"):
+        with reading("the containers", self._label):
             return [_listed(row) for row in rows or ()]
 
     def stop(self, container: str, timeout: float) -> None:
@@ -301,7 +301,7 @@ class PodmanEngine(CompatEngine):
                 "POST", path, f"wait {shown(container)}", query, missing=ContainerNotFound, timeout=limit
             ),
         )
-        with reading("a wait"):
+        with reading("a wait", self._label):
             code = int(reply.json())
         if code < 0:
             raise EngineError(f"wait {shown(container)}: the engine knows no exit code", engine=self._label)

@@ -156,7 +156,7 @@ class CompatEngine(ABC):
     def version(self) -> EngineVersion:
         """Return the engine's version."""
         raw = self._get("/version", "the version").json()
-        with _convert.reading("its version"):
+        with _convert.reading("its version", self._label):
             return EngineVersion(self.name, raw["Version"], raw["ApiVersion"], raw["Os"], raw["Arch"])
 
     # Requests, and what their failures mean
@@ -295,13 +295,13 @@ class CompatEngine(ABC):
     def images(self) -> Sequence[Image]:
         """List images."""
         rows = self._get("/images/json", "the images").json()
-        with _convert.reading("the images"):
-            return [_convert.listed_image(row) for row in rows or ()]
+        with _convert.reading("the images", self._label):
+            return [_convert.listed_image(row) for row in rows]
 
     def image(self, image: str) -> ImageDetail:
         """Return one image."""
         raw = self._get(f"/images/{segment(self.local(image))}/json", f"image {image}", missing=ImageNotFound).json()
-        with _convert.reading(f"image {image}"):
+        with _convert.reading(f"image {image}", self._label):
             return _convert.inspected_image(raw)
 
     def local(self, image: str) -> str:
@@ -341,7 +341,7 @@ class CompatEngine(ABC):
         raw = self._get(
             f"/containers/{segment(container)}/json", f"container {shown(container)}", missing=ContainerNotFound
         ).json()
-        with _convert.reading(f"container {shown(container)}"):
+        with _convert.reading(f"container {shown(container)}", self._label):
             return _convert.inspected(raw)
 
     def start(self, container: str) -> None:
@@ -402,7 +402,7 @@ class CompatEngine(ABC):
                 timeout=limit,
             ),
         ).json()
-        with _convert.reading("a wait"):
+        with _convert.reading("a wait", self._label):
             problem = _convert.part(raw, "Error").get("Message")
             if not problem:
                 return int(raw["StatusCode"])
@@ -453,7 +453,7 @@ class CompatEngine(ABC):
         }
         what = f"exec in {shown(container)}"
         made = self._post(f"/containers/{segment(container)}/exec", what, body=body, missing=ContainerNotFound).json()
-        identifier = _convert.made(made)
+        identifier = _convert.made(made, self._label)
         stream = self._http.stream(
             "POST",
             f"{self._api}/exec/{identifier}/start",
@@ -475,7 +475,7 @@ class CompatEngine(ABC):
         from the beginning, Docker null.
         """
         raw = self._get(f"/exec/{identifier}/json", "exec").json()
-        with _convert.reading("an exec"):
+        with _convert.reading("an exec", self._label):
             if raw["Running"] or raw["ExitCode"] is None:
                 return None
             return int(raw["ExitCode"]), bool(raw.get("Pid"))
@@ -515,7 +515,7 @@ class CompatEngine(ABC):
             query={"path": path},
             fail=self._archive_fail(container, path),
         )
-        with _convert.reading(path):
+        with _convert.reading(path, self._label):
             raw = json.loads(base64.b64decode(reply.headers["x-docker-container-path-stat"]))
             return PathStat(
                 name=raw["name"],
@@ -575,7 +575,7 @@ class CompatEngine(ABC):
                 lines, rest = [rest], b""
             for line in lines:
                 if line.strip():
-                    with _convert.reading("its progress"):
+                    with _convert.reading("its progress", self._label):
                         event = cast("Mapping[str, Any]", dict(json.loads(line)))
                     yield event
             if not data:

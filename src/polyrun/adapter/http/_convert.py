@@ -37,21 +37,20 @@ _HEALTH: tuple[Health, ...] = ("starting", "healthy", "unhealthy")
 
 
 @contextmanager
-def reading(what: str) -> Generator[None]:
+def reading(what: str, engine: str) -> Generator[None]:
     """Turn what goes wrong with an answer that is not as it should be into an `EngineError`."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         if isinstance(error, PolyrunError):
             raise
-        raise EngineError(
-            f"the engine's answer about {what} cannot be read: {type(error).__name__}: {error}"
-        ) from error
+        problem = f"{type(error).__name__}: {error}"
+        raise EngineError(f"the answer about {what} cannot be read: {problem}", engine=engine) from error
 
 
-def made(raw: Mapping[str, Any]) -> str:
+def made(raw: Mapping[str, Any], engine: str) -> str:
     """Return the id of what was made."""
-    with reading("what it made"):
+    with reading("what it made", engine):
         return str(raw["Id"])
 
 

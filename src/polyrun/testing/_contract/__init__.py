@@ -12,8 +12,10 @@
 
 The tests make their images themselves, from a static busybox, and need no registry. They name what
 they make uniquely and remove it, so they can run on an engine that is in use. Tests that take long
-carry the marker ``slow``. What an engine cannot do according to its `polyrun.Capabilities` has to
-be refused with `polyrun.Unsupported`; nothing is skipped.
+come last and carry the marker ``slow``, which is for the project to register. What an engine cannot
+do according to its `polyrun.Capabilities` has to be refused with `polyrun.Unsupported`; nothing is
+skipped. `ContractFixtures` has what a subclass may override: the image, say, where an engine cannot
+build, or the folder that it shares with this machine.
 """
 
 from __future__ import annotations
