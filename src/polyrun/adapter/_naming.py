@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ CALL_LABEL = "polyrun.call"
 """The call that made a container; it is how that call finds it again, and is not shown in snapshots."""
 
 
+@lru_cache(maxsize=1024)
 def familiar(name: str) -> str:
     """Return an engine's name for an image in the short form that people use; ids stay as they are."""
     try:

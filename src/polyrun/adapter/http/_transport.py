@@ -276,10 +276,14 @@ class HttpStream:
             return
         # An engine that has seen enough closes its side; its answer says why.
         with suppress(BrokenPipeError, ConnectionResetError):
+            # The end of one chunk goes with the length of the next, so that none is copied.
+            tail = b""
             for chunk in chunks:
                 if chunk:
-                    self._sock.sendall(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-            self._sock.sendall(b"0\r\n\r\n")
+                    self._sock.sendall(tail + b"%x\r\n" % len(chunk))
+                    self._sock.sendall(chunk)
+                    tail = b"\r\n"
+            self._sock.sendall(tail + b"0\r\n\r\n")
 
     def begin(self, limit: float, *, upgraded: bool) -> Reply | None:
         """Read status and headers; return the whole answer if it is a failure."""
