@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from contextlib import suppress
@@ -302,3 +304,23 @@ class TestRequests:
         assert counted.run(image, ["echo", "hi"]).text == "hi\n"
         assert len(proxy.requests) <= 6, proxy.requests
         proxy.requests.clear()
+
+
+def test_a_forked_process_has_connections_of_its_own(runtime: Runtime) -> None:
+    """Parent and child use one object at the same time, as under multiprocessing, and get their own answers."""
+    script = """
+import os, sys, polyrun
+with polyrun.connect(sys.argv[1]) as runtime:
+    runtime.ps()
+    child = os.fork()
+    for _ in range(50):
+        runtime.ps(all=True)
+        assert runtime.images() is not None
+    if not child:
+        os._exit(0)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, runtime.url], timeout=60, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -115,7 +115,13 @@ class ListContract(ContractFixtures):
 
     def test_labels_can_be_any_text(self, runtime: Runtime, image: str) -> None:
         """Filters find the label values that the engines' own filter syntax uses for itself."""
-        labels = {"mark": unique(), "a.b/c": "x=y,z", "größe": 'grün "世界" \\ {}', "space": " a b "}
+        labels = {
+            "mark": unique(),
+            "a.b/c": "x=y,z",
+            "größe": 'grün "世界" \\ {}',
+            "space": " a b ",
+            "equal=sign": "=x=",
+        }
         with runtime.create(image, labels=labels) as container:
             assert labels.items() <= container.labels.items()
             assert [found.id for found in runtime.ps(all=True, labels=labels)] == [container.id]

@@ -187,6 +187,25 @@ class RunContract(ContractFixtures):
         assert result.stdout == b"terminal\r\nerror\r\n"
         assert result.stderr == b""
 
+    def test_input_of_a_terminal_ends_within_a_line_too(self, runtime: Runtime, image: str) -> None:
+        """The end of the input is the end of it, whether or not its last line has one."""
+        for data in (b"whole\n", b"half"):
+            result = runtime.run(image, ["cat"], input=data, tty=True, timeout=30)
+            assert result.stdout.startswith(data.strip())
+
+    def test_text_is_no_input(self, runtime: Runtime, image: str) -> None:
+        """Only the caller knows how it is encoded."""
+        with pytest.raises(InvalidArgument, match="encode"):
+            runtime.run(image, ["cat"], input="text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    def test_what_a_command_says_of_its_environment_is_not_repeated(self, runtime: Runtime, image: str) -> None:
+        """The last lines in the error have no value of the environment, and are no longer than can be read."""
+        script = "echo $TOKEN >&2; head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1"
+        with pytest.raises(CommandFailed) as caught:
+            runtime.run(image, sh(script), env={"TOKEN": SECRET})
+        assert SECRET not in str(caught.value)
+        assert len(str(caught.value)) < 2000
+
     def test_without_a_command_the_image_decides(self, runtime: Runtime, image: str, with_entrypoint: str) -> None:
         """The image's entrypoint and command run, together."""
         assert runtime.run(image).text == "default\n"
