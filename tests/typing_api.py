@@ -104,6 +104,7 @@ def images(rt: Runtime) -> None:
         platform="linux/arm64",
         pull=True,
         cache=False,
+        secrets={"key": b"value"},
         on_event=show,
         timeout=600,
     )

@@ -782,6 +782,8 @@ class Capabilities:
 
     build: bool = True
     """Builds an image from a Dockerfile with ``RUN``."""
+    build_secrets: bool = False
+    """``build(secrets=)``."""
     ports: bool = True
     """A published port can be reached over the network."""
     pause: bool = True

@@ -133,6 +133,7 @@ class Runtime(Protocol):
         platform: str | None = None,
         pull: bool = False,
         cache: bool = True,
+        secrets: Mapping[str, bytes] | None = None,
         on_event: Callable[[Progress], None] | None = None,
         timeout: float | None = None,
     ) -> Image:
@@ -148,6 +149,8 @@ class Runtime(Protocol):
             platform: ``"linux/arm64"``; a result of another platform is an error.
             pull: ask the registry for newer base images.
             cache: use layers of earlier builds.
+            secrets: what ``RUN --mount=type=secret`` reads, by id; `Unsupported` where
+                `Capabilities.build_secrets` is false, which is everywhere so far.
             on_event: called with each `Progress`, in the calling thread.
             timeout: seconds for the whole build, which is then cancelled; Podman still ends its step.
 

@@ -52,6 +52,7 @@ def new_name() -> str:
     return f"polyrun-{secrets.token_hex(6)}"
 
 
+@lru_cache  # which keeps no exception
 def require_sdk(package: str, *, extra: str) -> None:
     """Raise `NoRuntime`, with the command that installs it, unless *package* is installed.
 

@@ -174,10 +174,18 @@ class EngineRuntime:
         platform: str | None = None,
         pull: bool = False,
         cache: bool = True,
+        secrets: Mapping[str, bytes] | None = None,
         on_event: Callable[[Progress], None] | None = None,
         timeout: float | None = None,
     ) -> Image:
         """Build an image from a folder; see `polyrun.Runtime.build`."""
+        if secrets and not self.capabilities.build_secrets:
+            raise Unsupported(
+                f"{self.name} cannot give secrets to a build over its API yet",
+                capability="build_secrets",
+                engine=self._label,
+                hint="Take what needs the secret out of the build, or copy it into a stage that is left behind.",
+            )
         if tag is not None and Reference.parse(tag).digest:
             raise InvalidArgument(f"a build cannot be given a digest: {tag!r}", hint='Write "name:tag".')
         _check_timeout(timeout)
@@ -315,7 +323,9 @@ class EngineRuntime:
                 self._engine.start(identifier)
                 left = _deadline(timeout)
                 try:
-                    stdout, stderr = self._collect(stream, input, left)
+                    # Nobody else can write to it, so an open standard input without input has ended.
+                    data = b"" if input is None and spec.stdin else input
+                    stdout, stderr = self._collect(stream, data, left)
                     result = RunResult(self._exit_code(identifier, left()), stdout, stderr, identifier)
                 except TimeoutError as error:
                     if left() != 0:

@@ -331,6 +331,14 @@ class ImageContract(ContractFixtures):
         assert base.created is not None
         assert base.created.utcoffset() is not None
 
+    def test_secrets_of_a_build_are_kept_or_refused(self, runtime: Runtime, image: str, tmp_path: Path) -> None:
+        """A secret is never left out in silence."""
+        write_tree(tmp_path, {"Dockerfile": f"FROM {image}\n"})
+        if not runtime.capabilities.build_secrets:
+            with pytest.raises(Unsupported) as refused:
+                runtime.build(tmp_path, secrets={"key": b"value"})
+            assert refused.value.capability == "build_secrets"
+
     def test_tags_are_listed_in_their_short_form(self, runtime: Runtime, image: str) -> None:
         """An image goes by the name that people give it, with a registry only where it has one."""
         short, long = f"{unique('contract')}:7", f"registry.example:5000/{unique('contract')}:7"

@@ -193,6 +193,10 @@ class RunContract(ContractFixtures):
             result = runtime.run(image, ["cat"], input=data, tty=True, timeout=30)
             assert result.stdout.startswith(data.strip())
 
+    def test_open_input_that_nobody_writes_to_has_ended(self, runtime: Runtime, image: str) -> None:
+        """A run is over when its command is, also with ``stdin=True`` and nothing to give it."""
+        assert runtime.run(image, ["cat"], stdin=True, timeout=30).stdout == b""
+
     def test_text_is_no_input(self, runtime: Runtime, image: str) -> None:
         """Only the caller knows how it is encoded."""
         with pytest.raises(InvalidArgument, match="encode"):
