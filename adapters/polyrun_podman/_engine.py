@@ -26,7 +26,6 @@ from polyrun.adapter.http import (
     CompatEngine,
     Failure,
     HttpClient,
-    HttpLogs,
     diagnosed,
     failure,
     health,
@@ -37,7 +36,6 @@ from polyrun.adapter.http import (
     listed_image,
     made,
     moment,
-    open_output,
     ports,
     probe,
     reading,
@@ -47,14 +45,13 @@ from polyrun.adapter.http import (
 )
 from polyrun_podman import _endpoint
 from polyrun_podman._create import create_body
-from polyrun_podman._follow import WholeOutput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from polyrun import CheckReport, ContainerSpec, Health, Image, Runtime
-    from polyrun.adapter import ExecRequest, Execution, ImageDetail, LogLines, LogRequest, ProcessStream, StreamName
-    from polyrun.adapter.http import Endpoint, HttpStream, Output, Reply
+    from polyrun.adapter import ByteStream, ExecRequest, Execution, ImageDetail, ProcessStream, StreamName
+    from polyrun.adapter.http import Endpoint, Reply
 
 # Whether the answers say "container state improper" because it does not run, or because it does.
 _MUST_RUN = r"can only kill running|can only create exec|exec sessions on running|is not running"
@@ -342,33 +339,12 @@ class PodmanEngine(CompatEngine):
         found = _EXEC_FAILURE.match(text) if stream == "stderr" else None
         return found.group(1).decode("utf-8", "replace").strip() if found else None
 
-    def logs(self, container: str, request: LogRequest) -> LogLines:
-        """Open the output; what this engine loses at the end of a follow is read again."""
-        tty = self.container(container).tty
+    # It joins such a line to the one before.
+    _cuts_tails: ClassVar[bool] = False
 
-        def output(follow: bool) -> Output:  # called in one place
-            stream = self._open_logs(container, request, follow=follow, tail=None)
-            return open_output(stream, tty=tty, whole=request.timestamps)
-
-        if request.tail is None and not request.follow:
-            return HttpLogs(output(False), tty=tty, timed=request.timestamps)
-        whole = WholeOutput(
-            output,
-            lambda: self._deaths(container),
-            lambda: self._runs(container),
-            tail=request.tail,
-            follow=request.follow,
-        )
-        return HttpLogs(whole, tty=tty, timed=request.timestamps)
-
-    def _runs(self, container: str) -> bool:
-        try:
-            return self.container(container).container.state in ("running", "paused", "restarting")
-        except ContainerNotFound:
-            return False
-
-    def _deaths(self, container: str) -> HttpStream:
-        return self._http.stream(
+    def _deaths_of(self, container: str) -> Callable[[], ByteStream]:
+        """Return what opens a stream of a container's deaths, after which this engine's follow drops lines."""
+        return lambda: self._http.stream(
             "GET",
             f"{self._libpod}/events",
             query={"stream": True, "filters": {"container": [container], "event": ["died"]}},

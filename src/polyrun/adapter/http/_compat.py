@@ -35,6 +35,7 @@ from polyrun.adapter._secrets import hiding
 from polyrun.adapter.http import _convert
 from polyrun.adapter.http._frames import HttpLogs, HttpProcess, open_output
 from polyrun.adapter.http._transport import deadline, segment
+from polyrun.adapter.http._whole import WholeOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from polyrun import Capabilities, CheckReport, Container, ContainerSpec, Health, Image
     from polyrun.adapter._engine import (
         BuildRequest,
+        ByteStream,
         ContainerDetail,
         ExecRequest,
         Execution,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
         StreamName,
     )
     from polyrun.adapter.http._check import Words
+    from polyrun.adapter.http._frames import Output
     from polyrun.adapter.http._transport import HttpClient, HttpStream, Reply
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -485,10 +488,36 @@ class CompatEngine(ABC):
         """Return the reason in *text*, if it is the engine's own about a process that it could not start."""
 
     def logs(self, container: str, request: LogRequest) -> LogLines:
-        """Open the output."""
+        """Open the output; what an engine loses at the end of a follow is read again."""
         tty = self.container(container).tty
-        stream = self._open_logs(container, request, follow=request.follow, tail=request.tail)
-        return HttpLogs(open_output(stream, tty=tty, whole=request.timestamps), tty=tty, timed=request.timestamps)
+
+        def output(follow: bool, tail: int | None = None) -> Output:
+            stream = self._open_logs(container, request, follow=follow, tail=tail)
+            return open_output(stream, tty=tty, whole=request.timestamps)
+
+        if not request.follow and (request.tail is None or self._cuts_tails):
+            return HttpLogs(output(follow=False, tail=request.tail), tty=tty, timed=request.timestamps)
+        whole = WholeOutput(
+            output,
+            lambda: self._runs(container),
+            open_deaths=self._deaths_of(container),
+            tail=request.tail,
+            follow=request.follow,
+        )
+        return HttpLogs(whole, tty=tty, timed=request.timestamps)
+
+    _cuts_tails: ClassVar[bool] = True
+    """Whether the engine's own ``tail`` is right, also for a last line without an end."""
+
+    def _deaths_of(self, container: str) -> Callable[[], ByteStream] | None:  # noqa: ARG002  # for engines that need it
+        """Return what opens a stream that says when a container has died, if a follow cannot be trusted after that."""
+        return None
+
+    def _runs(self, container: str) -> bool:
+        try:
+            return self.container(container).container.state in ("running", "paused", "restarting")
+        except ContainerNotFound:
+            return False
 
     def _open_logs(self, container: str, request: LogRequest, *, follow: bool, tail: int | None) -> HttpStream:
         """Open the raw output; times go as seconds, since RFC 3339 is a 500 on Docker."""

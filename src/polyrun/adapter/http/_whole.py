@@ -1,40 +1,29 @@
-"""A container's output to its very end.
+"""A container's output to its very end, which neither engine's own follow gives for sure.
 
-Podman's own follow is not enough: once the container has died it drops lines at random for a
-quarter of a second, and then stops (its tail selects between a line and "dying"). And its tail
-joins a last line that has no end to the line before. A reading with neither is exact. So the
-output is followed until the container dies, and then read once more from where that got to.
+Docker 20.10 now and then ends the stream of a container that has died before all is read. Podman 4.3
+drops lines at random for a quarter of a second after the death, and then ends it (its tail selects
+between a line and "dying"). A reading that does not follow is exact on both. So the output is
+followed until the container dies, and then read once more from where that got to.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from polyrun import ContainerNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from polyrun.adapter import ByteStream, StreamName
+    from polyrun.adapter._engine import ByteStream, StreamName
+    from polyrun.adapter.http._frames import Output
 
     Piece = tuple[StreamName, bytes]
 
 _LOOK = 0.05
-"""Seconds between two looks for the death; lines are lost from 0.25 after it."""
-
-
-class Output(Protocol):
-    """Output by stream, as `polyrun.adapter.http.Frames` reads it."""
-
-    def read(self, timeout: float | None = None) -> tuple[StreamName, bytes] | None:
-        """Return stream and bytes, or ``None`` at the end."""
-        ...
-
-    def close(self) -> None:
-        """Give the stream up."""
-        ...
+"""Seconds between two looks for the death; on Podman lines are lost from 0.25 after it."""
 
 
 _Stream = TypeVar("_Stream", bound="Output | ByteStream")
@@ -43,16 +32,17 @@ _Stream = TypeVar("_Stream", bound="Output | ByteStream")
 class WholeOutput:
     """All output of a container, from its *tail* last lines on, and with *follow* until it ends.
 
-    *open_output* opens what there is from the beginning, and follows it if told to; *open_deaths*
-    opens a stream in which something stands once the container has died; *runs* asks whether it runs.
+    *open_output* opens what there is from the beginning, and follows it if told to; *runs* asks whether
+    the container runs. Where a follow cannot be trusted after a death, *open_deaths* opens a stream in
+    which something stands once the container has died.
     """
 
     def __init__(
         self,
         open_output: Callable[[bool], Output],
-        open_deaths: Callable[[], ByteStream],
         runs: Callable[[], bool],
         *,
+        open_deaths: Callable[[], ByteStream] | None = None,
         tail: int | None,
         follow: bool,
     ) -> None:
@@ -89,10 +79,11 @@ class WholeOutput:
             if not self._follow:
                 return
         while not self._closed:
-            deaths = self._opened(self._open_deaths()) if self._follow and self._runs() else None
+            following = self._follow and self._runs()
+            deaths = self._opened(self._open_deaths()) if following and self._open_deaths else None
             try:
                 # Asked again, since it may have died before its death could be heard of.
-                following = deaths is not None and self._runs()
+                following = following and (deaths is None or self._runs())
                 yield from self._read_on(following, deaths)
             finally:
                 if deaths is not None:
