@@ -132,6 +132,8 @@ class PodmanEngine(CompatEngine):
                 host_gateway=False,
                 keep_id=rootless,
                 secrets=True,
+                # Its attach returns at the first error of the input (seen on 4.3.1).
+                unread_input=False,
                 # Its timers are systemd's.
                 schedules_health=Path("/run/systemd/system").is_dir(),
             )

@@ -784,6 +784,9 @@ class Capabilities:
     """Builds an image from a Dockerfile with ``RUN``."""
     build_secrets: bool = False
     """``build(secrets=)``."""
+    unread_input: bool = True
+    """The output of a command that ends without reading its ``input`` is whole. Podman 4 now and then
+    ends the connection at the input's failure, before it has passed on the output."""
     ports: bool = True
     """A published port can be reached over the network."""
     pause: bool = True

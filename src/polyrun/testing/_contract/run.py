@@ -103,7 +103,8 @@ class RunContract(ContractFixtures):
     def test_run_does_not_mind_input_that_is_not_read(self, runtime: Runtime, image: str) -> None:
         """A command that ends without reading is no error, however much it was to be given."""
         result = runtime.run(image, sh("echo done; exit 4"), input=bytes(4 * MEGABYTE), check=False)
-        assert (result.exit_code, result.stdout) == (4, b"done\n")
+        assert result.exit_code == 4
+        assert result.stdout == b"done\n" or (result.stdout == b"" and not runtime.capabilities.unread_input)
 
     def test_a_run_is_killed_when_its_time_is_up(self, runtime: Runtime, image: str, name: str) -> None:
         """The deadline ends the work as well as the wait, and leaves nothing."""
