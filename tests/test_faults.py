@@ -524,6 +524,11 @@ class OwnEngine:
     def freeze(self) -> None:
         """Let it hang."""
         os.kill(self.pid, signal.SIGSTOP)
+        # One thread after the other stops, and one is enough to answer.
+        tasks = Path(f"/proc/{self.pid}/task")
+        end = time.monotonic() + 5
+        while time.monotonic() < end and any(" T " not in task.read_text() for task in tasks.glob("*/stat")):
+            time.sleep(0.001)
 
     def thaw(self) -> None:
         """Let it go on."""
