@@ -97,9 +97,6 @@ _ENDING = 5.0
 
 _POLL = 0.05
 
-_LOOKS = (0.001, 0.002, 0.004, 0.008, 0.016)
-"""Pauses in seconds between looks for an exit code, which comes a moment after the end of the output."""
-
 _LAST_LINES = 5
 _LAST_BYTES = 4096
 _LINE = 200
@@ -356,12 +353,9 @@ class EngineRuntime:
 
     def _exit_code(self, identifier: str, timeout: float | None) -> int:
         """Return the exit code of a container whose output has ended, which is rarely before its end."""
-        # A wait is behind the network's teardown on Podman, a tenth of a second; a second look is not.
-        for pause in _LOOKS:
-            code = self._engine.container(identifier).container.exit_code
-            if code is not None:
-                return code
-            time.sleep(pause)
+        code = self._engine.container(identifier).container.exit_code
+        if code is not None:
+            return code
         return self._engine.wait(identifier, timeout)
 
     @contextmanager
