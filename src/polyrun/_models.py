@@ -32,8 +32,6 @@ Health = Literal["starting", "healthy", "unhealthy"]
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """A JSON value, as `ContainerSpec.extra` takes it."""
 
-_MANAGED = "polyrun."
-
 
 # Ports, mounts, limits, health checks: what a container is made with
 
